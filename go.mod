@@ -1,0 +1,3 @@
+module gocat
+
+go 1.26.0

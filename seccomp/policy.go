@@ -1,7 +1,12 @@
 // Package seccomp holds every system call policy of gocat as typed data: who
 // may call what, with which arguments, and why. It assembles a policy into a
 // BPF program, explains it in words, and checks the program against the policy.
+//
+// Everything here is for x86-64 Linux and pure computation: nothing in this
+// package makes a system call.
 package seccomp
+
+import "golang.org/x/sys/unix"
 
 // Field is a 64-bit word of struct seccomp_data that a condition looks at.
 type Field uint8
@@ -29,25 +34,26 @@ const (
 
 // Cond is one condition on a call.
 type Cond struct {
-	Field Field
-	Op    Op
-	Value uint64
-	Mask  uint64 // Masked only
+	Field Field  `json:"field"`
+	Op    Op     `json:"op"`
+	Value uint64 `json:"value"`
+	Mask  uint64 `json:"mask,omitempty"` // Masked only
 }
 
 // Rule allows one system call when all its conditions hold.
 type Rule struct {
-	Nr    uint32 // x86-64 system call number
-	Conds []Cond
-	Why   string // one clause: what the guest (or tender) needs it for
+	Nr    uint32 `json:"nr"` // x86-64 system call number
+	Conds []Cond `json:"conds,omitempty"`
+	Why   string `json:"why"` // one clause: what the guest (or tender) needs it for
 }
 
-// Policy allows what at least one rule allows; everything else, another
-// architecture and the x32 calls included, gets Deny.
+// Policy allows what at least one rule allows and gives Deny to everything
+// else, except that calls of another architecture and of the x32 interface
+// always get Kill: their numbers mean other calls.
 type Policy struct {
-	Name  string
-	Rules []Rule
-	Deny  Action // what becomes of a call that no rule allows
+	Name  string `json:"name"`
+	Rules []Rule `json:"rules"` // calls that appear first are found first
+	Deny  Action `json:"deny"`  // Kill or Trap
 }
 
 // Action is what the kernel does with a call.
@@ -55,7 +61,58 @@ type Action uint32
 
 // Actions (SECCOMP_RET_*, linux/seccomp.h).
 const (
-	Kill  Action = 0x80000000 // SECCOMP_RET_KILL_PROCESS
+	Kill  Action = 0x80000000 // SECCOMP_RET_KILL_PROCESS: the process dies of SIGSYS
 	Trap  Action = 0x00030000 // SECCOMP_RET_TRAP: SIGSYS, caught by the fault reporter
-	Allow Action = 0x7fff0000
+	Allow Action = 0x7fff0000 // SECCOMP_RET_ALLOW
 )
+
+// x32Bit marks the numbers of x32 calls (__X32_SYSCALL_BIT, asm/unistd.h),
+// which arrive under the architecture of x86-64.
+const x32Bit = 0x40000000
+
+// Call is one system call as a filter sees it (struct seccomp_data).
+type Call struct {
+	Arch uint32 // AUDIT_ARCH_*, linux/audit.h
+	Nr   uint32
+	Args [6]uint64
+	IP   uint64 // address of the instruction after the system call
+}
+
+// Decide says what the policy does with c. It reads the rules as they are
+// written and shares no code with Assemble, so that each can judge the other.
+func (p *Policy) Decide(c Call) Action {
+	if c.Arch != unix.AUDIT_ARCH_X86_64 || c.Nr&x32Bit != 0 {
+		return Kill
+	}
+	for i := range p.Rules {
+		if p.Rules[i].allows(c) {
+			return Allow
+		}
+	}
+	return p.Deny
+}
+
+func (r *Rule) allows(c Call) bool {
+	if r.Nr != c.Nr {
+		return false
+	}
+	for _, cond := range r.Conds {
+		v := c.IP
+		if cond.Field != IP {
+			v = c.Args[cond.Field]
+		}
+		var holds bool
+		switch cond.Op {
+		case Equal:
+			holds = v == cond.Value
+		case AtMost:
+			holds = v <= cond.Value
+		case Masked:
+			holds = v&cond.Mask == cond.Value
+		}
+		if !holds {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,165 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Offsets in struct seccomp_data (linux/seccomp.h). The 64-bit words that
+// follow lie low half first.
+const (
+	offNr   = 0
+	offArch = 4
+	offIP   = 8
+	offArgs = 16
+)
+
+// maxProgram is the longest program the kernel takes (BPF_MAXINSNS).
+const maxProgram = 4096
+
+// maxSkip is the farthest a conditional jump reaches: its offsets are bytes.
+const maxSkip = 255
+
+// Assemble returns the BPF program of the policy, in the form that
+// SECCOMP_SET_MODE_FILTER takes. It fails when the policy is malformed or its
+// program would exceed the kernel's 4096 instructions.
+//
+// The program kills foreign architectures and x32 calls, then has one block a
+// system call, in the order in which the calls first appear in Rules:
+//
+//	jeq  #nr, otherwise skip the block
+//	the call's rules, one after the other: each ends in ret ALLOW and is left
+//	for the next at its first condition that does not hold
+//	ret  DENY
+//
+// Control never falls out of a block, so wherever a number is compared the
+// accumulator holds the system call's number and not an argument.
+func (p *Policy) Assemble() ([]unix.SockFilter, error) {
+	if p.Deny != Kill && p.Deny != Trap {
+		return nil, fmt.Errorf("policy %s denies by action %#x: use Kill or Trap", p.Name, uint32(p.Deny))
+	}
+	prog := []unix.SockFilter{
+		load(offArch),
+		jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0),
+		ret(Kill),
+		load(offNr),
+		jump(unix.BPF_JSET, x32Bit, 0, 1),
+		ret(Kill),
+	}
+	for i, r := range p.Rules {
+		sameCall := func(other Rule) bool { return other.Nr == r.Nr }
+		if slices.ContainsFunc(p.Rules[:i], sameCall) {
+			continue // its block is there already
+		}
+		var block []unix.SockFilter
+		for j := i; j < len(p.Rules); j++ {
+			if p.Rules[j].Nr != r.Nr {
+				continue
+			}
+			code, err := p.Rules[j].assemble()
+			if err != nil {
+				return nil, fmt.Errorf("policy %s, rule %d: %w", p.Name, j, err)
+			}
+			block = append(block, code...)
+		}
+		block = append(block, ret(p.Deny))
+		if len(block) <= maxSkip {
+			prog = append(prog, jump(unix.BPF_JEQ, r.Nr, 0, len(block)))
+		} else {
+			prog = append(prog, jump(unix.BPF_JEQ, r.Nr, 1, 0), skip(len(block)))
+		}
+		prog = append(prog, block...)
+	}
+	prog = append(prog, ret(p.Deny))
+	if len(prog) > maxProgram {
+		return nil, fmt.Errorf("policy %s needs %d BPF instructions and the kernel takes %d: grant fewer devices", p.Name, len(prog), maxProgram)
+	}
+	return prog, nil
+}
+
+// assemble returns the code of one rule: ret ALLOW when every condition holds,
+// otherwise control leaves at its end.
+func (r *Rule) assemble() ([]unix.SockFilter, error) {
+	if r.Nr&x32Bit != 0 {
+		return nil, fmt.Errorf("system call number %#x is an x32 one, which is always killed", r.Nr)
+	}
+	code := []unix.SockFilter{ret(Allow)}
+	// Last condition first: then the distance to the rule's end is known.
+	for _, c := range slices.Backward(r.Conds) {
+		check, err := c.assemble(len(code))
+		if err != nil {
+			return nil, err
+		}
+		code = append(check, code...)
+		if len(code) > maxSkip {
+			return nil, fmt.Errorf("%d conditions are too many: a rule has room for %d BPF instructions", len(r.Conds), maxSkip)
+		}
+	}
+	return code, nil
+}
+
+// assemble returns code that falls through when the condition holds and
+// otherwise skips rest further instructions. It compares 32 bits at a time; the
+// low half comes first where that decides most calls.
+func (c Cond) assemble(rest int) ([]unix.SockFilter, error) {
+	if c.Field > IP {
+		return nil, fmt.Errorf("condition on unknown field %d", c.Field)
+	}
+	low := uint32(offArgs + 8*int(c.Field))
+	if c.Field == IP {
+		low = offIP
+	}
+	high := low + 4
+	lo, hi := uint32(c.Value), uint32(c.Value>>32)
+	switch c.Op {
+	case Equal:
+		return []unix.SockFilter{
+			load(low),
+			jump(unix.BPF_JEQ, lo, 0, rest+2),
+			load(high),
+			jump(unix.BPF_JEQ, hi, 0, rest),
+		}, nil
+	case AtMost:
+		return []unix.SockFilter{
+			load(high),
+			jump(unix.BPF_JGT, hi, rest+3, 0),
+			jump(unix.BPF_JEQ, hi, 0, 2),
+			load(low),
+			jump(unix.BPF_JGT, lo, rest, 0),
+		}, nil
+	case Masked:
+		return []unix.SockFilter{
+			load(low),
+			and(uint32(c.Mask)),
+			jump(unix.BPF_JEQ, lo, 0, rest+3),
+			load(high),
+			and(uint32(c.Mask >> 32)),
+			jump(unix.BPF_JEQ, hi, 0, rest),
+		}, nil
+	}
+	return nil, fmt.Errorf("condition with unknown comparison %d", c.Op)
+}
+
+func load(offset uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+}
+
+func and(mask uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask}
+}
+
+// jump compares the accumulator with k and skips yes or no instructions. Both
+// fit a byte because a rule's code is limited to maxSkip.
+func jump(test uint16, k uint32, yes, no int) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: uint8(yes), Jf: uint8(no), K: k}
+}
+
+func skip(n int) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(n)}
+}
+
+func ret(a Action) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(a)}
+}

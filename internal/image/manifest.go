@@ -1,5 +1,12 @@
 package image
 
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
 // DeviceType is the type of a manifest entry (Solo5 mft_abi.h).
 type DeviceType uint32
 
@@ -10,8 +17,24 @@ const (
 	Reserved DeviceType = 1 << 30 // MFT_RESERVED_FIRST: entry 0 only
 )
 
+// String returns the name that Solo5's manifests and tenders use.
+func (d DeviceType) String() string {
+	switch d {
+	case Block:
+		return "BLOCK_BASIC"
+	case Net:
+		return "NET_BASIC"
+	case Reserved:
+		return "RESERVED_FIRST"
+	}
+	return "unknown type " + strconv.FormatUint(uint64(d), 10)
+}
+
 // MaxEntries is the most entries a manifest may have, entry 0 included.
 const MaxEntries = 64
+
+// MaxName is the most bytes a device name may have (Solo5 MFT_NAME_MAX).
+const MaxName = 67
 
 // Manifest lists the devices a guest declares. The index of an entry is the
 // device's handle; entry 0 is always the reserved one.
@@ -20,7 +43,7 @@ type Manifest []Entry
 // Entry is one manifest entry. An image supplies Name and Type; a tender fills
 // in the rest when it attaches the device.
 type Entry struct {
-	Name string // at most 67 bytes, without NUL; letters and digits by Solo5's rules
+	Name string // at most MaxName bytes, ASCII letters and digits
 	Type DeviceType
 
 	Capacity  uint64  // Block: bytes
@@ -29,4 +52,134 @@ type Entry struct {
 	MTU       uint16  // Net: bytes, without the Ethernet header
 	HostFD    int32   // spt: the descriptor that the guest uses; 0 elsewhere
 	Attached  bool
+}
+
+// Layout of struct mft and struct mft_entry (Solo5 mft_abi.h), in bytes.
+const (
+	mftVersion    = 1
+	mftHeaderSize = 8 // version, entries: u32 each
+	entrySize     = 104
+
+	entryType      = 68 // u32, after name[68]
+	entryCapacity  = 72 // block: u64
+	entryBlockSize = 80 // block: u16
+	entryMAC       = 72 // net: 6 bytes
+	entryMTU       = 78 // net: u16
+	entryHostFD    = 88 // i32
+	entryAttached  = 96 // bool
+)
+
+// Size is the number of bytes that AppendTo appends: a struct mft.
+func (m Manifest) Size() int { return mftHeaderSize + len(m)*entrySize }
+
+// AppendTo appends to dst the struct mft that a tender hands to its guest, with
+// the fields that the tender filled in, and returns the extended slice. The
+// guest needs it at an address aligned to 8. A name longer than MaxName is cut.
+func (m Manifest) AppendTo(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, mftVersion)
+	dst = le.AppendUint32(dst, uint32(len(m)))
+	for i := range m {
+		e := &m[i]
+		var b [entrySize]byte
+		copy(b[:MaxName], e.Name)
+		le.PutUint32(b[entryType:], uint32(e.Type))
+		switch e.Type {
+		case Block:
+			le.PutUint64(b[entryCapacity:], e.Capacity)
+			le.PutUint16(b[entryBlockSize:], e.BlockSize)
+		case Net:
+			copy(b[entryMAC:entryMTU], e.MAC[:])
+			le.PutUint16(b[entryMTU:], e.MTU)
+		}
+		le.PutUint32(b[entryHostFD:], uint32(e.HostFD))
+		if e.Attached {
+			b[entryAttached] = 1
+		}
+		dst = append(dst, b[:]...)
+	}
+	return dst
+}
+
+// ParseManifest reads the struct mft of an image. Only names and types are
+// taken from it; the fields that a tender fills in are left zero.
+//
+// It refuses what Solo5's tenders refuse (version, count, exact size, entry 0,
+// unterminated names, entries already attached), and also what no manifest of
+// Solo5's elftool contains and no tender could attach: names that are empty,
+// not alphanumeric or not unique within their type, and unknown types. Names
+// therefore print safely.
+func ParseManifest(b []byte) (Manifest, error) {
+	le := binary.LittleEndian
+	if len(b) < mftHeaderSize {
+		return nil, manifestErrorf("%d bytes, fewer than its header's %d", len(b), mftHeaderSize)
+	}
+	if v := le.Uint32(b); v != mftVersion {
+		return nil, manifestErrorf("version %d, expected %d", v, mftVersion)
+	}
+	n := le.Uint32(b[4:])
+	if n < 1 || n > MaxEntries {
+		return nil, manifestErrorf("%d entries, expected 1 to %d", n, MaxEntries)
+	}
+	if want := mftHeaderSize + int(n)*entrySize; len(b) != want {
+		return nil, manifestErrorf("%d bytes, expected %d for %d entries", len(b), want, n)
+	}
+	m := make(Manifest, n)
+	for i := range m {
+		e := b[mftHeaderSize+i*entrySize:][:entrySize]
+		if err := m.parseEntry(i, e); err != nil {
+			return nil, manifestErrorf("entry %d: %w", i, err)
+		}
+	}
+	return m, nil
+}
+
+// parseEntry fills in m[i] from b. The entries before it are parsed already.
+func (m Manifest) parseEntry(i int, b []byte) error {
+	if b[entryAttached] != 0 {
+		return errors.New("already attached")
+	}
+	typ := DeviceType(binary.LittleEndian.Uint32(b[entryType:]))
+	n := 0
+	for n <= MaxName && b[n] != 0 {
+		n++
+	}
+	if n > MaxName || b[MaxName] != 0 {
+		return fmt.Errorf("name is not terminated within %d bytes", MaxName+1)
+	}
+	name := string(b[:n])
+	if i == 0 {
+		if typ != Reserved || name != "" {
+			return fmt.Errorf("the first entry must be %v and without a name", Reserved)
+		}
+		m[0].Type = typ
+		return nil
+	}
+	if typ != Block && typ != Net {
+		return fmt.Errorf("%v (%#x), expected %v or %v", typ, uint32(typ), Block, Net)
+	}
+	if !alphanumeric(name) {
+		return fmt.Errorf("name %q, expected one or more letters and digits", name)
+	}
+	for j := range m[:i] {
+		if m[j].Type == typ && m[j].Name == name {
+			return fmt.Errorf("%v %q is already declared by entry %d", typ, name, j)
+		}
+	}
+	m[i].Name, m[i].Type = name, typ
+	return nil
+}
+
+func alphanumeric(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func manifestErrorf(format string, args ...any) error {
+	return fmt.Errorf("Solo5 manifest is invalid: "+format, args...)
 }

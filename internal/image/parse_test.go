@@ -1,0 +1,127 @@
+package image
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+)
+
+// hello is a small spec with one segment of each kind.
+func hello(target Target) Spec {
+	return Spec{
+		Target:  target,
+		Version: 2,
+		Entry:   0x100010,
+		Segments: []SpecSegment{
+			{Vaddr: 0x100000, Data: bytes.Repeat([]byte{0xf4}, 5000), Prot: R | X},
+			{Vaddr: 0x102000, Data: []byte("constants"), Prot: R},
+			{Vaddr: 0x103010, Data: []byte("variables"), Memsz: 0x2000, Prot: R | W},
+			{Vaddr: 0x106000, Memsz: 0x1234, Prot: R | W},
+		},
+		Manifest: Manifest{
+			{Type: Reserved},
+			{Name: "stdin", Type: Net},
+			{Name: "disk0", Type: Block},
+			{Name: "stdin", Type: Block},
+		},
+	}
+}
+
+func mustEncode(t testing.TB, s Spec) []byte {
+	t.Helper()
+	b, err := Encode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// checkInvariants asserts what the users of a parsed image rely on.
+func checkInvariants(t testing.TB, file []byte, m *Image) {
+	t.Helper()
+	last, inX := uint64(MinAddr), false
+	for _, s := range m.Segments {
+		switch {
+		case s.Start%PageSize != 0 || s.End%PageSize != 0:
+			t.Fatalf("segment not page-aligned: %+v", s)
+		case s.Start < last || s.End <= s.Start:
+			t.Fatalf("segment out of order after %#x: %+v", last, s)
+		case s.Vaddr < s.Start || s.Memsz == 0 || s.Memsz > s.End-s.Vaddr || s.Filesz > s.Memsz:
+			t.Fatalf("segment's content outside its range: %+v", s)
+		case s.Filesz > 0 && (s.Offset > uint64(len(file)) || s.Filesz > uint64(len(file))-s.Offset):
+			t.Fatalf("segment's content outside the file of %d bytes: %+v", len(file), s)
+		case s.Prot&(W|X) == W|X || s.Prot&^(R|W|X) != 0:
+			t.Fatalf("segment's protection: %+v", s)
+		}
+		inX = inX || s.Prot&X != 0 && s.Start <= m.Entry && m.Entry < s.End
+		last = s.End
+	}
+	if m.End != last || len(m.Segments) == 0 || len(m.Segments) > maxPhdrs {
+		t.Fatalf("image ends at %#x, its last segment at %#x", m.End, last)
+	}
+	if !inX {
+		t.Fatalf("entry %#x not executable", m.Entry)
+	}
+	if m.Target != HVT && m.Target != SPT || m.Version != 1 && m.Version != 2 {
+		t.Fatalf("target %v, version %d", m.Target, m.Version)
+	}
+	if m.CheckMemory(m.End) != nil || m.CheckMemory(m.End-1) == nil {
+		t.Fatalf("CheckMemory disagrees with end %#x", m.End)
+	}
+	checkManifest(t, m.Manifest)
+}
+
+// checkManifest asserts the rules of a parsed manifest, and that it survives a
+// round trip.
+func checkManifest(t testing.TB, m Manifest) {
+	t.Helper()
+	if len(m) < 1 || len(m) > MaxEntries || m[0] != (Entry{Type: Reserved}) {
+		t.Fatalf("manifest %+v", m)
+	}
+	for _, e := range m[1:] {
+		if len(e.Name) > MaxName || !alphanumeric(e.Name) || e != (Entry{Name: e.Name, Type: e.Type}) {
+			t.Fatalf("manifest entry %+v", e)
+		}
+	}
+	b := m.AppendTo(nil)
+	if len(b) != m.Size() {
+		t.Fatalf("AppendTo wrote %d bytes, Size is %d", len(b), m.Size())
+	}
+	again, err := ParseManifest(b)
+	if err != nil || !reflect.DeepEqual(again, m) {
+		t.Fatalf("manifest %+v became %+v, %v", m, again, err)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, target := range []Target{HVT, SPT} {
+		spec := hello(target)
+		b := mustEncode(t, spec)
+		if !bytes.Equal(b, mustEncode(t, spec)) {
+			t.Fatal("Encode is not deterministic")
+		}
+		m, err := Parse(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkInvariants(t, b, m)
+		if m.Target != target || m.Version != 2 || m.Entry != spec.Entry || m.End != 0x108000 {
+			t.Errorf("parsed %+v", m)
+		}
+		if !reflect.DeepEqual(m.Manifest, spec.Manifest) {
+			t.Errorf("manifest %+v, expected %+v", m.Manifest, spec.Manifest)
+		}
+		if len(m.Segments) != len(spec.Segments) {
+			t.Fatalf("%d segments, expected %d", len(m.Segments), len(spec.Segments))
+		}
+		for i, s := range m.Segments {
+			want := spec.Segments[i]
+			if s.Vaddr != want.Vaddr || s.Prot != want.Prot || !bytes.Equal(b[s.Offset:][:s.Filesz], want.Data) {
+				t.Errorf("segment %d: %+v", i, s)
+			}
+			if s.Filesz > 0 && (s.Offset-s.Vaddr)%PageSize != 0 {
+				t.Errorf("segment %d: offset %#x not congruent to address %#x", i, s.Offset, s.Vaddr)
+			}
+		}
+	}
+}

@@ -1,6 +1,10 @@
 // Package device attaches host resources to the devices that a guest's
 // manifest declares: taps and inherited descriptors to network devices, files
 // and block devices to block devices.
+//
+// Options collects the user's settings, Attach opens and checks everything at
+// once, and Device.Private gives a tender that reads for its guest a way to do
+// so without blocking and without changing what it shares with its caller.
 package device
 
 import "gocat/internal/image"
@@ -10,39 +14,69 @@ type Kind uint8
 
 // Kinds of host descriptors.
 const (
-	File   Kind = iota + 1 // regular file: always ready, epoll refuses it
-	Null                   // other character device that epoll refuses (/dev/null, /dev/zero): always ready
-	Pipe                   // pipe or FIFO
-	TTY                    // terminal
-	Stream                 // stream socket
-	Packet                 // datagram, seqpacket or raw socket
-	Tap                    // Ethernet tap
-	Other                  // anything else that can be polled (eventfd, timerfd, ...)
-	Disk                   // regular file or block device behind a block device
+	File      Kind = iota + 1 // regular file or raw disk read in sequence: always ready
+	Null                      // other character device that epoll refuses (/dev/null, /dev/zero): always ready
+	Pipe                      // pipe or FIFO
+	TTY                       // terminal, either side of a pseudoterminal
+	Stream                    // stream socket
+	Packet                    // datagram or raw socket: no end
+	Tap                       // Ethernet tap
+	Other                     // anything else that can be polled (eventfd, timerfd, /dev/random, ...)
+	Disk                      // regular file or block device behind a block device
+	SeqPacket                 // sequenced-packet socket: keeps packets apart, and ends
 )
 
-// EOF is what a guest sees when a network device's descriptor is at its end.
-type EOF uint8
+// String names the kind in one or two words.
+func (k Kind) String() string {
+	switch k {
+	case File:
+		return "file"
+	case Null:
+		return "character device"
+	case Pipe:
+		return "pipe"
+	case TTY:
+		return "terminal"
+	case Stream:
+		return "stream socket"
+	case Packet:
+		return "datagram socket"
+	case Tap:
+		return "tap"
+	case Other:
+		return "pollable descriptor"
+	case Disk:
+		return "disk"
+	case SeqPacket:
+		return "seqpacket socket"
+	}
+	return "unopened"
+}
 
-// EOF policies (--eof).
-const (
-	EOFAuto  EOF = iota // zero for pipes, files, ttys and stream sockets; again for the rest
-	EOFZero             // OK with 0 bytes
-	EOFAgain            // AGAIN for ever, as upstream's hvt tender; hvt only
-)
+// AlwaysReady reports whether a descriptor of this kind never has to be waited
+// for. epoll_ctl(2) refuses such a descriptor with EPERM, so a tender must
+// count it as readable by other means.
+func AlwaysReady(k Kind) bool {
+	return k == File || k == Null || k == Disk
+}
+
+// DefaultMTU is the MTU in bytes of a network device whose host side has none
+// of its own: that of Ethernet.
+const DefaultMTU = 1500
 
 // Device is a manifest device with its host resource.
 type Device struct {
 	Handle    int              // index into the manifest
 	Name      string           // as declared
 	Type      image.DeviceType // Net or Block
-	Kind      Kind
-	FD        int    // host descriptor, owned by the Set unless Inherited
-	Inherited bool   // came as @FD: never closed and never left changed
-	Path      string // Net: interface name of a tap; Block: path; "" when Inherited
+	Kind      Kind             // 0 after Prepare for a Net device
+	FD        int              // host descriptor, owned by the Set unless Inherited; -1 when not open
+	Inherited bool             // came as @FD: never closed and never left changed
+	Writable  bool             // open for writing too; every device is open for reading
+	Path      string           // Net: interface name of a tap, "" when Inherited; Block: path
 
 	MAC       [6]byte // Net
-	MTU       uint16  // Net, bytes
-	Capacity  uint64  // Block, bytes; a multiple of BlockSize
-	BlockSize uint16  // Block, bytes
+	MTU       uint16  // Net, bytes without the Ethernet header
+	Capacity  uint64  // Block, bytes; a multiple of BlockSize, at least one block
+	BlockSize uint16  // Block, bytes; a power of two >= 512
 }

@@ -1,0 +1,149 @@
+package device
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// inherit checks the inherited descriptor d.FD and sets Kind, Writable and MTU.
+// It changes nothing about the descriptor.
+func (d *Device) inherit(allowCloexec bool) error {
+	flags, err := unix.FcntlInt(uintptr(d.FD), unix.F_GETFD, 0)
+	if err != nil {
+		return fmt.Errorf("descriptor %d is not open", d.FD)
+	}
+	if flags&unix.FD_CLOEXEC != 0 && !allowCloexec {
+		return fmt.Errorf("descriptor %d is not open in the caller: here it is close-on-exec, so not inherited", d.FD)
+	}
+	if d.Writable, err = access(d.FD); err != nil {
+		return err
+	}
+	if d.Kind, err = classify(d.FD); err != nil {
+		return err
+	}
+	if d.MTU == 0 {
+		d.MTU = DefaultMTU
+		if d.Kind == Tap {
+			d.MTU = inheritedMTU(d.FD)
+		}
+	}
+	return nil
+}
+
+// access refuses a descriptor that cannot be read, and says whether it can be
+// written.
+func access(fd int) (writable bool, err error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return false, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	if flags&unix.O_PATH != 0 {
+		return false, fmt.Errorf("descriptor %d is not readable: it only names a file (O_PATH)", fd)
+	}
+	switch flags & unix.O_ACCMODE {
+	case unix.O_RDONLY:
+		return false, nil
+	case unix.O_RDWR:
+		return true, nil
+	}
+	return false, fmt.Errorf("descriptor %d is not readable: it is open for writing only", fd)
+}
+
+// classify says what kind of thing a readable descriptor is, or why a guest
+// cannot read it.
+func classify(fd int) (Kind, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFBLK:
+		return File, hasRead(fd)
+	case unix.S_IFIFO:
+		return Pipe, nil
+	case unix.S_IFSOCK:
+		return classifySocket(fd)
+	case unix.S_IFCHR:
+		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+			return TTY, nil
+		}
+		if tap, err := isTap(fd); tap || err != nil {
+			return Tap, err
+		}
+		return classifyPollable(fd)
+	case unix.S_IFDIR:
+		return 0, fmt.Errorf("descriptor %d is a directory; it cannot be read", fd)
+	case 0: // an anonymous inode
+		k, err := classifyPollable(fd)
+		if err == nil && k == Null {
+			err = unreadable(fd, unix.EPERM)
+		}
+		return k, err
+	}
+	return 0, fmt.Errorf("descriptor %d has the unknown file type %#o; it cannot be read", fd, st.Mode&unix.S_IFMT)
+}
+
+// classifyPollable tells Null from Other by asking an epoll of its own.
+func classifyPollable(fd int) (Kind, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("descriptor %d: epoll_create: %w", fd, err)
+	}
+	defer unix.Close(ep)
+	// Only an epoll looks for the entry to delete, and misses it; everything
+	// else is refused with EINVAL first.
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_DEL, ep, nil); err == unix.ENOENT {
+		return 0, fmt.Errorf("descriptor %d is an epoll; it cannot be read", fd)
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN}
+	switch err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &event); err {
+	case nil:
+		return Other, nil
+	case unix.EPERM:
+		return Null, hasRead(fd)
+	default:
+		return 0, fmt.Errorf("descriptor %d cannot be waited for: %w", fd, err)
+	}
+}
+
+// hasRead refuses what has no read operation (a namespace, /dev/kvm): a read of
+// nothing fails there, and elsewhere does nothing. Only for kinds that never
+// block.
+func hasRead(fd int) error {
+	if _, err := unix.Read(fd, nil); err != nil {
+		return unreadable(fd, err)
+	}
+	return nil
+}
+
+func unreadable(fd int, err error) error {
+	return fmt.Errorf("descriptor %d is not readable: %w", fd, err)
+}
+
+// classifySocket tells sockets apart, and refuses those that no read can ever
+// succeed on.
+func classifySocket(fd int) (Kind, error) {
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return 0, fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	if typ != unix.SOCK_STREAM && typ != unix.SOCK_SEQPACKET {
+		return Packet, nil
+	}
+	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens != 0 {
+		return 0, fmt.Errorf("descriptor %d is a listening socket; pass a connection", fd)
+	}
+	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
+		// A connection that has ended has no peer either, but it can
+		// still be read, to its end at least; poll tells the two apart.
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(p, 0); err == nil && (n == 0 || p[0].Revents&(unix.POLLIN|unix.POLLERR) == 0) {
+			return 0, fmt.Errorf("descriptor %d is a socket that is not connected; pass a connection", fd)
+		}
+	}
+	if typ == unix.SOCK_SEQPACKET {
+		return SeqPacket, nil
+	}
+	return Stream, nil
+}

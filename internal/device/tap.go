@@ -1,0 +1,217 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// openTap attaches to the existing tap d.Path and reads its MTU.
+func (d *Device) openTap() error {
+	// Any socket reaches the interfaces of this network namespace; a Unix
+	// one is there even where IP is not, or is filtered.
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("interface %q: socket: %w", d.Path, err)
+	}
+	defer unix.Close(sock)
+	// TUNSETIFF would make an interface that does not exist, so look first.
+	if err := checkUp(sock, d.Path); err != nil {
+		return err
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("interface %q: cannot open /dev/net/tun: %w; %s", d.Path, err, tunHint(err))
+	}
+	if fd, err = aboveStdio(fd); err != nil {
+		return err
+	}
+	mtu, err := attachTap(sock, fd, d.Path)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if d.MTU == 0 {
+		d.MTU = mtu
+	}
+	d.FD, d.Kind, d.Writable = fd, Tap, true
+	return nil
+}
+
+// checkUp says whether the interface exists and is up. A tap that nobody has
+// attached to has no carrier, so IFF_RUNNING is no condition.
+func checkUp(sock int, name string) error {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return fmt.Errorf("interface %q: %w", name, err)
+	}
+	switch err := unix.IoctlIfreq(sock, unix.SIOCGIFFLAGS, ifr); err {
+	case nil:
+	case unix.ENODEV:
+		return fmt.Errorf("no interface %q: %w; make one: ip tuntap add %s mode tap && ip link set %s up", name, unix.ENOENT, name, name)
+	default:
+		return fmt.Errorf("interface %q: cannot read its flags: %w", name, err)
+	}
+	if ifr.Uint16()&unix.IFF_UP == 0 {
+		return fmt.Errorf("interface %q: %w; bring it up: ip link set %s up", name, unix.ENETDOWN, name)
+	}
+	return nil
+}
+
+// attachTap makes fd, an open /dev/net/tun, the tap's and returns its MTU.
+func attachTap(sock, fd int, name string) (uint16, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("interface %q: %w", name, err)
+	}
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return 0, fmt.Errorf("interface %q: cannot attach: %w; %s", name, err, attachHint(err, name))
+	}
+	if got := ifr.Name(); got != name {
+		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, got)
+	}
+	mtu, err := interfaceMTU(sock, name)
+	if err != nil {
+		return 0, fmt.Errorf("interface %q: cannot read its MTU: %w", name, err)
+	}
+	disableOffload(sock, name)
+	return mtu, nil
+}
+
+func tunHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "there is no such device file; load the tun module, and in a container pass the device in"
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return "the kernel has no tun driver; load the tun module"
+	}
+	return "it needs permission to read and to write"
+}
+
+func attachHint(err error, name string) string {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "it belongs to another user; be root, or make it yours: ip tuntap add " + name + " mode tap user $USER"
+	case errors.Is(err, unix.EBUSY):
+		return "another program is using it"
+	case errors.Is(err, unix.EINVAL):
+		return "it is not a single-queue tap; make one: ip tuntap add NAME mode tap"
+	}
+	return "the tun driver refused it"
+}
+
+// interfaceMTU reads an interface's MTU in bytes.
+func interfaceMTU(sock int, name string) (uint16, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(sock, unix.SIOCGIFMTU, ifr); err != nil {
+		return 0, err
+	}
+	mtu := ifr.Uint32()
+	if mtu == 0 || mtu > 0xffff {
+		return 0, fmt.Errorf("%d bytes do not fit the manifest's 16 bits: %w", mtu, unix.ERANGE)
+	}
+	return uint16(mtu), nil
+}
+
+// ethtoolRequest is struct ifreq with ifr_data (linux/if.h).
+type ethtoolRequest struct {
+	name [unix.IFNAMSIZ]byte
+	data *ethtoolValue
+	_    [16]byte
+}
+
+// ethtoolValue is struct ethtool_value (linux/ethtool.h).
+type ethtoolValue struct {
+	cmd, data uint32
+}
+
+// disableOffload turns receive merging (GRO) and segmentation offload (GSO)
+// off, as Solo5's tenders do: merged frames are longer than the MTU and would
+// be cut. It needs CAP_NET_ADMIN, and without it nothing is changed.
+func disableOffload(sock int, name string) {
+	for _, cmd := range [...]uint32{unix.ETHTOOL_SGRO, unix.ETHTOOL_SGSO} {
+		r := ethtoolRequest{data: &ethtoolValue{cmd: cmd, data: 0}}
+		copy(r.name[:unix.IFNAMSIZ-1], name)
+		unix.Syscall(unix.SYS_IOCTL, uintptr(sock), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&r)))
+		runtime.KeepAlive(r.data)
+	}
+}
+
+// isTap reports whether a character device is a tap, and refuses one whose
+// packets are not plain Ethernet frames.
+func isTap(fd int) (bool, error) {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return false, err
+	}
+	switch err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err {
+	case nil:
+	case unix.EBADFD:
+		return false, fmt.Errorf("descriptor %d is /dev/net/tun without an interface; attach it to a tap first (TUNSETIFF)", fd)
+	default:
+		return false, nil
+	}
+	switch flags := ifr.Uint16(); {
+	case flags&unix.IFF_TAP == 0:
+		return false, fmt.Errorf("descriptor %d is the tun %q, which carries IP packets; a guest wants Ethernet, a tap", fd, ifr.Name())
+	case flags&unix.IFF_NO_PI == 0, flags&unix.IFF_VNET_HDR != 0:
+		return false, fmt.Errorf("descriptor %d is the tap %q with a header before each frame; attach it with IFF_NO_PI and without IFF_VNET_HDR", fd, ifr.Name())
+	}
+	return true, nil
+}
+
+// inheritedMTU is the MTU of an inherited tap's interface. The tap may belong
+// to another network namespace, and then the name may mean another interface
+// here: only one with the same address is taken for it.
+func inheritedMTU(fd int) uint16 {
+	tap, err := unix.NewIfreq("")
+	if err != nil || unix.IoctlIfreq(fd, unix.TUNGETIFF, tap) != nil {
+		return DefaultMTU
+	}
+	name := tap.Name()
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return DefaultMTU
+	}
+	defer unix.Close(sock)
+	theirs, err := hardwareAddress(fd, name)
+	if err != nil {
+		return DefaultMTU
+	}
+	ours, err := hardwareAddress(sock, name)
+	if err != nil || ours != theirs {
+		return DefaultMTU
+	}
+	mtu, err := interfaceMTU(sock, name)
+	if err != nil {
+		return DefaultMTU
+	}
+	return mtu
+}
+
+// hardwareRequest is struct ifreq with ifr_hwaddr, a struct sockaddr.
+type hardwareRequest struct {
+	name   [unix.IFNAMSIZ]byte
+	family uint16
+	addr   [6]byte
+	_      [16]byte
+}
+
+// hardwareAddress reads the Ethernet address of the interface behind a tap's
+// descriptor, or of the one that name means to a socket.
+func hardwareAddress(fd int, name string) ([6]byte, error) {
+	var r hardwareRequest
+	copy(r.name[:unix.IFNAMSIZ-1], name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFHWADDR, uintptr(unsafe.Pointer(&r)))
+	if errno != 0 {
+		return [6]byte{}, errno
+	}
+	return r.addr, nil
+}

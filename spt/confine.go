@@ -1,0 +1,53 @@
+package spt
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flags of rt_sigaction (asm/signal.h).
+const (
+	saSiginfo  = 0x4
+	saOnStack  = 0x08000000
+	saRestorer = 0x04000000
+)
+
+// signals plans the handlers: the reporter for faults and forbidden calls, and,
+// as process 1, which the kernel spares the default action, for the signals
+// that ask it to end.
+func (s *sealed) signals(p *plan, handler uint64) {
+	action := make([]byte, 0, 32) // struct kernel_sigaction
+	for _, word := range []uint64{handler, saSiginfo | saOnStack | saRestorer, handler, exact} {
+		action = binary.LittleEndian.AppendUint64(action, word)
+	}
+	stack := make([]byte, 0, 24) // stack_t
+	for _, word := range []uint64{stackBase, 0, stackSize} {
+		stack = binary.LittleEndian.AppendUint64(stack, word)
+	}
+	catch := func(signals ...unix.Signal) {
+		for _, sig := range signals {
+			p.must("could not handle a signal", 0, unix.SYS_RT_SIGACTION, int(sig), action, 0, 8)
+		}
+	}
+	p.must("could not give signal handlers a stack", 0, unix.SYS_SIGALTSTACK, stack, 0)
+	if !s.QuietFaults {
+		catch(unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP)
+	}
+	p.when(exact, 1, func() {
+		catch(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	}, unix.SYS_GETPID)
+}
+
+// confine plans the last steps: after the filter, only the guest's own calls
+// are possible.
+func (s *sealed) confine(p *plan, filter []unix.SockFilter) {
+	if s.Name != "" {
+		p.try(unix.SYS_PRCTL, unix.PR_SET_NAME, cstring(s.Name))
+	}
+	p.must("could not set no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if s.QuietFaults {
+		p.try(unix.SYS_CLOSE, 2)
+	}
+	p.program("could not install the seccomp filter", filter)
+}

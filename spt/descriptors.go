@@ -1,0 +1,242 @@
+package spt
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
+	"gocat/internal/image"
+)
+
+// pipeSize is the capacity in bytes that pipes are widened to for bulk
+// transfer: the most that an unprivileged process may ask for by default
+// (fs.pipe-max-size).
+const pipeSize = 1 << 20
+
+// descriptors plans the descriptor table of the guest. It knows which numbers
+// are open at each point of the plan, so the number of each new one is known
+// before it is made.
+type descriptors struct {
+	*plan
+	open         []int // ascending
+	devices      []device.Device
+	epoll, timer int
+}
+
+// take returns the number that the kernel gives to the next new descriptor.
+func (d *descriptors) take() int {
+	n := 0
+	for slices.Contains(d.open, n) {
+		n++
+	}
+	d.hold(n)
+	return n
+}
+
+func (d *descriptors) hold(n int) {
+	if i, found := slices.BinarySearch(d.open, n); !found {
+		d.open = slices.Insert(d.open, i, n)
+	}
+}
+
+func (d *descriptors) free(n int) {
+	if i, found := slices.BinarySearch(d.open, n); found {
+		d.open = slices.Delete(d.open, i, i+1)
+	}
+}
+
+// inherit plans the descriptors that the process starts with: the standard ones
+// and those of devices. Everything else is closed.
+func (d *descriptors) inherit() {
+	for _, dev := range d.devices {
+		if dev.FD >= 0 {
+			d.succeed(what(dev)+": descriptor "+strconv.Itoa(dev.FD)+" is not open", unix.SYS_FCNTL, dev.FD, unix.F_GETFD)
+			d.hold(dev.FD)
+		}
+	}
+	d.succeed("standard output is not open", unix.SYS_FCNTL, 1, unix.F_GETFD)
+	d.hold(1)
+	// A descriptor takes the place of a closed stdin or stderr, so that nothing
+	// of the guest's gets its number.
+	for _, n := range []int{0, 2} {
+		d.when(exact, errno(unix.EBADF), func() {
+			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, 0)
+		}, unix.SYS_FCNTL, n, unix.F_GETFD)
+		d.hold(n)
+	}
+	first := 0
+	for _, n := range append(slices.Clone(d.open), math.MaxInt32+1) {
+		if first < n {
+			d.must("could not close inherited descriptors: Linux 5.9 or later is needed", 0,
+				unix.SYS_CLOSE_RANGE, first, n-1, 0)
+		}
+		first = n + 1
+	}
+}
+
+// attach plans the devices: what has a path is opened, what was inherited is
+// made ready for a guest that expects it not to block, all without a change to
+// the open file descriptions that the caller shares, as far as the kernel allows.
+func (d *descriptors) attach() {
+	for i := range d.devices {
+		dev := &d.devices[i]
+		if dev.FD < 0 {
+			dev.FD = d.take()
+			d.openPath(dev)
+		}
+	}
+	d.console()
+	d.epoll = d.take()
+	d.must("could not make an epoll descriptor", uint64(d.epoll), unix.SYS_EPOLL_CREATE1, 0)
+	d.timer = d.take()
+	d.must("could not make a timer", uint64(d.timer), unix.SYS_TIMERFD_CREATE, unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK)
+	d.must("could not wait for the timer", 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, d.timer, event(timerData))
+	ready := d.take()
+	d.must("could not make an event descriptor", uint64(ready), unix.SYS_EVENTFD2, 1, 0)
+	for _, dev := range d.devices {
+		if dev.Type != image.Net {
+			continue
+		}
+		if !dev.Inherited {
+			d.must(what(dev)+": could not wait for it", 0,
+				unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, dev.FD, event(uint64(dev.Handle)))
+			continue
+		}
+		d.poll(dev, ready)
+		d.nonblocking(dev.FD)
+	}
+	d.try(unix.SYS_CLOSE, ready)
+	d.free(ready)
+	if !slices.ContainsFunc(d.devices, func(dev device.Device) bool { return dev.FD == 0 }) {
+		d.try(unix.SYS_CLOSE, 0)
+	}
+}
+
+// poll plans that waiting tells the guest when an inherited descriptor is ready.
+// It waits on the description that was inherited, through a copy of the
+// descriptor: one that nonblocking opens anew need not report the same hang-up.
+// Files, which epoll refuses, are represented by ready, which is always ready.
+func (d *descriptors) poll(dev device.Device, ready int) {
+	watch := d.take()
+	ev := event(uint64(dev.Handle))
+	d.must(what(dev)+": could not copy its descriptor", uint64(watch), unix.SYS_DUP3, dev.FD, watch, 0)
+	d.when(exact, errno(unix.EPERM), func() {
+		d.must(what(dev)+": could not copy a descriptor", uint64(watch), unix.SYS_DUP3, ready, watch, 0)
+		d.try(unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
+	}, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
+	d.must(what(dev)+": could not wait for it", 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_MOD, watch, ev)
+}
+
+// nonblocking plans that descriptor n does not block. Pipes and terminals are
+// opened anew, so that the flag is not on the caller's description; where that
+// is impossible (no /proc) they stay as they are, and reading blocks. The rest,
+// sockets above all, cannot be opened anew and get the flag.
+func (d *descriptors) nonblocking(n int) {
+	d.isPipe(n, func() {
+		d.widen(n)
+		d.reopen(n, unix.O_NONBLOCK)
+	})
+	d.isTerminal(n, func() { d.reopen(n, unix.O_NONBLOCK) })
+	d.when(exact, errno(unix.ESPIPE), func() { // not a file
+		d.when(exact, errno(unix.EBADF), func() { // not a pipe
+			d.when(failed, failed, func() { // not a terminal
+				d.try(unix.SYS_IOCTL, n, fionbio, []byte{1, 0, 0, 0})
+			}, unix.SYS_IOCTL, n, unix.TCGETS, make([]byte, 64))
+		}, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
+	}, unix.SYS_LSEEK, n, 0, unix.SEEK_CUR)
+}
+
+// console plans standard output, the guest's console. The Solo5 bindings ignore
+// the result of a write, so a pipe or terminal that was left non-blocking by
+// someone else would lose output: it is opened anew without the flag.
+func (d *descriptors) console() {
+	d.isPipe(1, func() { d.widen(1) })
+	d.when(unix.O_NONBLOCK, unix.O_NONBLOCK, func() {
+		d.isPipe(1, func() { d.reopen(1, 0) })
+		d.isTerminal(1, func() { d.reopen(1, 0) })
+	}, unix.SYS_FCNTL, 1, unix.F_GETFL)
+}
+
+func (d *descriptors) isPipe(n int, then func()) {
+	d.when(failed, 0, then, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
+}
+
+// isTerminal holds for terminals that can be opened anew: not for the master
+// side of a pseudo-terminal, where that would make a new pair.
+func (d *descriptors) isTerminal(n int, then func()) {
+	d.when(exact, 0, func() {
+		d.when(failed, failed, then, unix.SYS_IOCTL, n, unix.TIOCGPTN, make([]byte, 4))
+	}, unix.SYS_IOCTL, n, unix.TCGETS, make([]byte, 64))
+}
+
+// widen plans a capacity of at least pipeSize bytes, where the caller may.
+func (d *descriptors) widen(n int) {
+	const larger = uint64(math.MaxUint32) &^ (pipeSize - 1)
+	d.when(larger, 0, func() {
+		d.try(unix.SYS_FCNTL, n, unix.F_SETPIPE_SZ, pipeSize)
+	}, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
+}
+
+// reopen plans a new description, with the same access mode and the given
+// flags, for descriptor n.
+func (d *descriptors) reopen(n int, flags int) {
+	path := []byte("/proc/self/fd/" + strconv.Itoa(n) + "\x00")
+	scratch := d.take()
+	for _, mode := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR} {
+		d.when(unix.O_ACCMODE, uint64(mode), func() {
+			d.when(exact, uint64(scratch), func() {
+				d.try(unix.SYS_DUP3, scratch, n, 0)
+				d.try(unix.SYS_CLOSE, scratch)
+			}, unix.SYS_OPENAT, atFDCWD, path, mode|flags|unix.O_NOCTTY, 0)
+		}, unix.SYS_FCNTL, n, unix.F_GETFL)
+	}
+	d.free(scratch)
+}
+
+// openPath plans the opening of a device that the guest's executable names.
+func (d *descriptors) openPath(dev *device.Device) {
+	fd := uint64(dev.FD)
+	if dev.Type == image.Block {
+		d.must(what(*dev)+": could not open "+dev.Path, fd,
+			unix.SYS_OPENAT, atFDCWD, cstring(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		d.must(what(*dev)+": "+dev.Path+" is no longer "+strconv.FormatUint(dev.Capacity, 10)+" bytes long",
+			dev.Capacity, unix.SYS_LSEEK, dev.FD, 0, unix.SEEK_END)
+		return
+	}
+	socket := d.take()
+	request := make([]byte, 40) // struct ifreq
+	copy(request[:unix.IFNAMSIZ-1], dev.Path)
+	d.must("could not make a socket", uint64(socket), unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
+	d.must(what(*dev)+": there is no interface "+dev.Path, 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
+	d.try(unix.SYS_CLOSE, socket)
+	d.free(socket)
+	binary.LittleEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_TAP|unix.IFF_NO_PI)
+	d.must(what(*dev)+": could not open /dev/net/tun", fd,
+		unix.SYS_OPENAT, atFDCWD, cstring("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	d.must(what(*dev)+": could not attach interface "+dev.Path, 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
+}
+
+// atFDCWD is AT_FDCWD as a system call argument.
+const atFDCWD = ^uint64(99)
+
+// fionbio is FIONBIO of asm-generic/ioctls.h: it sets O_NONBLOCK alone.
+const fionbio = 0x5421
+
+// event is a struct epoll_event (packed on x86-64) for input, with data.
+func event(data uint64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{unix.EPOLLIN, 0, 0, 0}, data)
+}
+
+func cstring(s string) []byte { return append([]byte(s), 0) }
+
+// what names a device in messages.
+func what(d device.Device) string {
+	if d.Type == image.Block {
+		return "block device '" + d.Name + "'"
+	}
+	return "network device '" + d.Name + "'"
+}

@@ -22,6 +22,17 @@ const maxProgram = 4096
 // maxSkip is the farthest a conditional jump reaches: its offsets are bytes.
 const maxSkip = 255
 
+// The instructions of a program (linux/bpf_common.h).
+const (
+	opLoad    = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	opAnd     = unix.BPF_ALU | unix.BPF_AND | unix.BPF_K
+	opEqual   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	opGreater = unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
+	opBits    = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
+	opSkip    = unix.BPF_JMP | unix.BPF_JA
+	opReturn  = unix.BPF_RET | unix.BPF_K
+)
+
 // Assemble returns the BPF program of the policy, in the form that
 // SECCOMP_SET_MODE_FILTER takes. It fails when the policy is malformed or its
 // program would exceed the kernel's 4096 instructions.
@@ -42,33 +53,26 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	}
 	prog := []unix.SockFilter{
 		load(offArch),
-		jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0),
+		jump(opEqual, unix.AUDIT_ARCH_X86_64, 1, 0),
 		ret(Kill),
 		load(offNr),
-		jump(unix.BPF_JSET, x32Bit, 0, 1),
+		jump(opBits, x32Bit, 0, 1),
 		ret(Kill),
 	}
-	for i, r := range p.Rules {
-		sameCall := func(other Rule) bool { return other.Nr == r.Nr }
-		if slices.ContainsFunc(p.Rules[:i], sameCall) {
-			continue // its block is there already
-		}
+	for _, rules := range p.byCall() {
 		var block []unix.SockFilter
-		for j := i; j < len(p.Rules); j++ {
-			if p.Rules[j].Nr != r.Nr {
-				continue
-			}
-			code, err := p.Rules[j].assemble()
+		for _, r := range rules {
+			code, err := r.assemble()
 			if err != nil {
-				return nil, fmt.Errorf("policy %s, rule %d: %w", p.Name, j, err)
+				return nil, fmt.Errorf("policy %s, rule %v: %w", p.Name, r, err)
 			}
 			block = append(block, code...)
 		}
 		block = append(block, ret(p.Deny))
-		if len(block) <= maxSkip {
-			prog = append(prog, jump(unix.BPF_JEQ, r.Nr, 0, len(block)))
+		if nr := rules[0].Nr; len(block) <= maxSkip {
+			prog = append(prog, jump(opEqual, nr, 0, len(block)))
 		} else {
-			prog = append(prog, jump(unix.BPF_JEQ, r.Nr, 1, 0), skip(len(block)))
+			prog = append(prog, jump(opEqual, nr, 1, 0), skip(len(block)))
 		}
 		prog = append(prog, block...)
 	}
@@ -117,49 +121,49 @@ func (c Cond) assemble(rest int) ([]unix.SockFilter, error) {
 	case Equal:
 		return []unix.SockFilter{
 			load(low),
-			jump(unix.BPF_JEQ, lo, 0, rest+2),
+			jump(opEqual, lo, 0, rest+2),
 			load(high),
-			jump(unix.BPF_JEQ, hi, 0, rest),
+			jump(opEqual, hi, 0, rest),
 		}, nil
 	case AtMost:
 		return []unix.SockFilter{
 			load(high),
-			jump(unix.BPF_JGT, hi, rest+3, 0),
-			jump(unix.BPF_JEQ, hi, 0, 2),
+			jump(opGreater, hi, rest+3, 0),
+			jump(opEqual, hi, 0, 2),
 			load(low),
-			jump(unix.BPF_JGT, lo, rest, 0),
+			jump(opGreater, lo, rest, 0),
 		}, nil
 	case Masked:
 		return []unix.SockFilter{
 			load(low),
 			and(uint32(c.Mask)),
-			jump(unix.BPF_JEQ, lo, 0, rest+3),
+			jump(opEqual, lo, 0, rest+3),
 			load(high),
 			and(uint32(c.Mask >> 32)),
-			jump(unix.BPF_JEQ, hi, 0, rest),
+			jump(opEqual, hi, 0, rest),
 		}, nil
 	}
 	return nil, fmt.Errorf("condition with unknown comparison %d", c.Op)
 }
 
 func load(offset uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+	return unix.SockFilter{Code: opLoad, K: offset}
 }
 
 func and(mask uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask}
+	return unix.SockFilter{Code: opAnd, K: mask}
 }
 
 // jump compares the accumulator with k and skips yes or no instructions. Both
 // fit a byte because a rule's code is limited to maxSkip.
 func jump(test uint16, k uint32, yes, no int) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: uint8(yes), Jf: uint8(no), K: k}
+	return unix.SockFilter{Code: test, Jt: uint8(yes), Jf: uint8(no), K: k}
 }
 
 func skip(n int) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(n)}
+	return unix.SockFilter{Code: opSkip, K: uint32(n)}
 }
 
 func ret(a Action) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(a)}
+	return unix.SockFilter{Code: opReturn, K: uint32(a)}
 }

@@ -6,7 +6,11 @@
 // package makes a system call.
 package seccomp
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Field is a 64-bit word of struct seccomp_data that a condition looks at.
 type Field uint8
@@ -90,6 +94,22 @@ func (p *Policy) Decide(c Call) Action {
 		}
 	}
 	return p.Deny
+}
+
+// byCall groups the rules by system call, in the order in which the calls first
+// appear.
+func (p *Policy) byCall() [][]*Rule {
+	var groups [][]*Rule
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		sameCall := func(group []*Rule) bool { return group[0].Nr == r.Nr }
+		if g := slices.IndexFunc(groups, sameCall); g >= 0 {
+			groups[g] = append(groups[g], r)
+		} else {
+			groups = append(groups, []*Rule{r})
+		}
+	}
+	return groups
 }
 
 func (r *Rule) allows(c Call) bool {

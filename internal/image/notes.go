@@ -2,7 +2,6 @@ package image
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -49,7 +48,7 @@ func (m *Image) readNotes(r io.ReaderAt, phdrs []phdr) error {
 		}
 	}
 	if abi == nil {
-		return errors.New("No Solo5 ABI information found in executable: it has no ABI1 note")
+		return invalidf("No Solo5 ABI information found in executable: it has no ABI1 note")
 	}
 	m.Target = Target(binary.LittleEndian.Uint32(abi))
 	m.Version = binary.LittleEndian.Uint32(abi[4:])
@@ -60,7 +59,7 @@ func (m *Image) readNotes(r io.ReaderAt, phdrs []phdr) error {
 		return fmt.Errorf("image has ABI version %d of %v, expected 1 or 2", m.Version, m.Target)
 	}
 	if mft == nil {
-		return errors.New("No Solo5 manifest found in executable: it has no MFT1 note")
+		return invalidf("No Solo5 manifest found in executable: it has no MFT1 note")
 	}
 	var err error
 	m.Manifest, err = ParseManifest(mft)

@@ -125,3 +125,65 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+func TestEncodeRefuses(t *testing.T) {
+	text := SpecSegment{Vaddr: 0x100000, Data: []byte{0xf4}, Prot: R | X}
+	many := make([]SpecSegment, maxPhdrs-3)
+	for i := range many {
+		many[i] = text
+	}
+	tests := []struct {
+		name string
+		spec Spec
+	}{
+		{"no segments", Spec{}},
+		{"too many segments", Spec{Segments: many}},
+		{"empty segment", Spec{Segments: []SpecSegment{text, {Vaddr: 0x200000}}}},
+		{"less memory than data", Spec{Segments: []SpecSegment{{Vaddr: 0x100000, Data: []byte("ab"), Memsz: 1}}}},
+		{"long name", Spec{Segments: many[:1], Manifest: Manifest{{}, {Name: string(make([]byte, 68))}}}},
+		{"NUL in name", Spec{Segments: many[:1], Manifest: Manifest{{}, {Name: "a\x00b"}}}},
+		{"65 entries", Spec{Segments: many[:1], Manifest: make(Manifest, 65)}},
+	}
+	for _, tt := range tests {
+		if b, err := Encode(tt.spec); err == nil {
+			t.Errorf("%s: wrote %d bytes", tt.name, len(b))
+		}
+	}
+}
+
+func TestCheckMemory(t *testing.T) {
+	tests := []struct {
+		end, size uint64
+		want      string // "" when it fits
+	}{
+		{0x200000, 2 * MB, ""},
+		{0x200001, 2 * MB, "image ends at 0x200001, past the guest's memory of 2 MB: give at least --mem=4"},
+		{0x380000, 2 * MB, "image ends at 0x380000, past the guest's memory of 2 MB: give at least --mem=4"},
+		{0x381000, 2 * MB, "image ends at 0x381000, past the guest's memory of 2 MB: give at least --mem=6"},
+		{0x381000, 0x180000, "image ends at 0x381000, past the guest's memory of 1.50 MB: give at least --mem=6"},
+		{1 << 40, 1024 * MB, "image ends at 0x10000000000, past the guest's memory of 1024 MB: give at least --mem=1048578"},
+		{1<<64 - PageSize, 512 * MB, "image ends at 0xfffffffffffff000, which no guest memory reaches: the guest has 512 MB"},
+	}
+	for _, tt := range tests {
+		got := ""
+		if err := (&Image{End: tt.end}).CheckMemory(tt.size); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("end %#x, memory %#x: %q, expected %q", tt.end, tt.size, got, tt.want)
+		}
+	}
+}
+
+func TestStrings(t *testing.T) {
+	for want, got := range map[string]string{
+		"hvt": HVT.String(), "spt": SPT.String(), "virtio": Target(3).String(), "unknown target 9": Target(9).String(),
+		"BLOCK_BASIC": Block.String(), "NET_BASIC": Net.String(), "RESERVED_FIRST": Reserved.String(),
+		"unknown type 3": DeviceType(3).String(),
+		"---":            Prot(0).String(), "r-x": (R | X).String(), "rw-": (R | W).String(), "--x": X.String(),
+	} {
+		if got != want {
+			t.Errorf("String is %q, expected %q", got, want)
+		}
+	}
+}

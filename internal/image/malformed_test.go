@@ -205,7 +205,6 @@ func TestTolerated(t *testing.T) {
 			set(b, phBSS, pVaddr, 0x110010)
 		}, 0x120000},
 		{"empty PT_LOAD at 0", func(b []byte) {
-			field(b, phStack, pType)[0] = ptLoad
 			copy(field(b, phStack, pType), []byte{ptLoad, 0, 0, 0})
 			set(b, phStack, pAlign, 0)
 		}, 0x108000},

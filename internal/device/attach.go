@@ -17,6 +17,7 @@ type Set struct {
 // fills in the host's part of their entries: MAC, MTU, Capacity, BlockSize,
 // HostFD and Attached.
 //
+// m comes from image.ParseManifest, which vouches for the names and types in it.
 // Every device must be attached, else the error is a *NotAttachedError; a
 // setting for a device that m lacks is an *UndeclaredError. On any error all
 // that was opened is closed again and m is as it was.

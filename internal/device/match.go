@@ -1,7 +1,6 @@
 package device
 
 import (
-	"fmt"
 	"strings"
 
 	"gocat/internal/image"
@@ -94,17 +93,10 @@ func (e *UndeclaredError) Error() string {
 // inherited.
 func match(m image.Manifest, o *Options) ([]Device, error) {
 	var has []Declared
-	for i, e := range m {
-		if e.Type >= image.Reserved {
-			continue
+	for _, e := range m {
+		if e.Type < image.Reserved {
+			has = append(has, Declared{e.Name, e.Type})
 		}
-		d := Declared{e.Name, e.Type}
-		for _, earlier := range has {
-			if earlier == d {
-				return nil, fmt.Errorf("manifest entry %d: %s is declared twice, and an option could mean either", i, d)
-			}
-		}
-		has = append(has, d)
 	}
 	for _, n := range o.nets {
 		if d := (Declared{n.name, image.Net}); !contains(has, d) {

@@ -237,9 +237,5 @@ func (o *Options) block(name string) *blockOption {
 	return &o.blocks[len(o.blocks)-1]
 }
 
-// quote puts a name between single quotes as Solo5's messages have it. Names
-// out of a manifest may hold anything, and must not break the line.
-func quote(name string) string {
-	q := strconv.Quote(name)
-	return "'" + q[1:len(q)-1] + "'"
-}
+// quote puts a name between single quotes as Solo5's messages have it.
+func quote(name string) string { return "'" + name + "'" }

@@ -87,7 +87,7 @@ func Cat(target image.Target, variant Variant) ([]byte, error) {
 	l.state = end
 	l.heap = pageUp(end + uint64(unsafe.Sizeof(state{})))
 	l.banner = a.template(a.banner(l.state, l.heap))
-	return a.image(target, start, uint64(unsafe.Sizeof(state{})), image.Manifest{
+	return a.image(target, start, l.state, uint64(unsafe.Sizeof(state{})), image.Manifest{
 		{Type: image.Reserved},
 		stdinHandle: {Name: "stdin", Type: image.Net},
 	})

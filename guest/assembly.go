@@ -75,8 +75,14 @@ func (a *assembly) data(b []byte) uint64 {
 	return addr
 }
 
-// template places a template of print.
-func (a *assembly) template(s string) uint64 { return a.data([]byte(s + "\x00")) }
+// template places a template of print, whose line has to hold it with its values.
+func (a *assembly) template(s string) uint64 {
+	const values = 3 * 20 // digits
+	if len(s)+values > len(state{}.line) {
+		a.err = fmt.Errorf("guest: template of %d bytes, at most %d", len(s), len(state{}.line)-values)
+	}
+	return a.data([]byte(s + "\x00"))
+}
 
 // target places the target's routines and sets what else depends on it.
 func (a *assembly) target(t image.Target) {

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // runProbe runs p under Solo5's tender and returns what it printed and how it
-// ended. Its standard input is the descriptor behind the devices given.
+// ended. Its standard input has five bytes.
 func runProbe(t *testing.T, p *Probe, target image.Target, options ...string) (out, status string) {
 	t.Helper()
 	img, err := p.Image()
@@ -21,9 +22,17 @@ func runProbe(t *testing.T, p *Probe, target image.Target, options ...string) (o
 		t.Fatal(err)
 	}
 	cmd := solo5(t, target, img, options)
+	r, w, err := os.Pipe() // filled before the guest looks
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w.WriteString("input")
+	w.Close()
 	stderr := new(strings.Builder)
-	cmd.Stdin, cmd.Stderr = strings.NewReader("input"), stderr
+	cmd.Stdin, cmd.Stderr = r, stderr
 	b, _ := cmd.Output()
+	skipRefused(t, stderr.String())
 	return string(b) + stderr.String(), strings.TrimSuffix(cmd.ProcessState.String(), " (core dumped)")
 }
 

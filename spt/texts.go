@@ -10,23 +10,25 @@ import (
 )
 
 // texts returns the fault reporter's table: the number of system call names,
-// then NUL-terminated texts, numbered as in layout.go, the last one for a call
-// without a name.
+// then NUL-terminated texts, numbered as in layout.go. The texts of calls without
+// a name are empty, and so is the last one, for the numbers beyond.
 func texts() []byte {
 	const killed = "gocat: guest killed by "
 	words := [textCalls]string{
-		unix.SIGILL:    killed + "SIGILL: illegal instruction at address ",
-		unix.SIGTRAP:   killed + "SIGTRAP: breakpoint at address ",
-		unix.SIGBUS:    killed + "SIGBUS: bus error at address ",
-		unix.SIGFPE:    killed + "SIGFPE: arithmetic fault at address ",
-		unix.SIGSEGV:   killed + "SIGSEGV: memory fault at address ",
-		textProtection: killed + "SIGSEGV: privileged instruction or non-canonical address, ",
+		unix.SIGILL:    killed + "SIGILL: illegal instruction",
+		unix.SIGTRAP:   killed + "SIGTRAP: breakpoint",
+		unix.SIGBUS:    killed + "SIGBUS: bus error",
+		unix.SIGFPE:    killed + "SIGFPE: arithmetic fault",
+		unix.SIGSEGV:   killed + "SIGSEGV: memory fault",
+		textProtection: killed + "SIGSEGV: privileged instruction or non-canonical address",
 		unix.SIGSYS:    killed + "SIGSYS: forbidden system call ",
 		textRAX:        "; rax ",
 		textRDI:        " rdi ",
 		textRSI:        " rsi ",
 		textRDX:        " rdx ",
 		textRIP:        "; rip ",
+		textAt:         " at address ",
+		textUnknown:    "unknown",
 	}
 	names := seccomp.NameTable()
 	out := make([]byte, 4, 8192)
@@ -34,5 +36,5 @@ func texts() []byte {
 	for _, s := range words {
 		out = append(append(out, s...), 0)
 	}
-	return append(append(out, names...), "unknown\x00"...)
+	return append(append(out, names...), 0)
 }

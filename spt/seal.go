@@ -144,7 +144,8 @@ func newSealed(c *Config) (*sealed, error) {
 }
 
 // bootInfo returns boot info, manifest and command line as they lie at bootBase,
-// and the guest address of the command line.
+// with all the room that the stub may add arguments in, and the guest address of
+// the command line.
 func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdline uint64) {
 	const mft = bootBase + bootInfoSize
 	cmdline = mft + uint64(m.Size())
@@ -153,6 +154,6 @@ func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdlin
 	}
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.epoll))
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.timer))
-	boot = m.AppendTo(boot)
-	return append(append(boot, s.Args...), 0), cmdline
+	boot = append(m.AppendTo(boot), s.Args...)
+	return append(boot, make([]byte, cmdlineSize-len(s.Args))...), cmdline
 }

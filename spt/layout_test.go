@@ -15,7 +15,7 @@ import (
 // TestLayout compares the numbers that the stub's source repeats.
 func TestLayout(t *testing.T) {
 	want := map[string]uint64{
-		"PLAN": planBase, "RECORDS": planBase + planHeader, "NAMES": textsBase, "LINE": lineBase, "TASKEND": taskEnd,
+		"BOOT": bootBase, "PLAN": planBase, "RECORDS": planBase + planHeader, "NAMES": textsBase, "LINE": lineBase, "TASKEND": taskEnd,
 		"SYS_write": unix.SYS_WRITE, "SYS_munmap": unix.SYS_MUNMAP,
 		"SYS_getppid": unix.SYS_GETPPID, "SYS_exit_group": unix.SYS_EXIT_GROUP,
 		"SIGILL": uint64(unix.SIGILL), "SIGTRAP": uint64(unix.SIGTRAP), "SIGBUS": uint64(unix.SIGBUS),

@@ -3,10 +3,13 @@ package spt
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/guest"
+	"gocat/internal/image"
 )
 
 // Registers as instructions number them.
@@ -56,4 +59,50 @@ func execute(p *guest.Probe, code ...[]byte) uint64 {
 	at := p.Code(append(slices.Concat(code...), survive(p)...))
 	p.Do(p.Execute(guest.N(at)))
 	return at
+}
+
+// dumper is code that writes memory to the standard output, page by page from
+// from to to: a page if it is mapped, and the result of writing it in either
+// case. It uses no memory but result, 8 bytes.
+func dumper(from, to, result uint64) []byte {
+	const r12, r13 = 12, 13
+	code := append(mov(r12, from), mov(r13, to)...)
+	loop := len(code)
+	code = append(code, mov(rdi, 1)...)
+	code = append(code, mov(rdx, image.PageSize)...)
+	code = append(code, mov(rax, unix.SYS_WRITE)...)
+	code = append(code, 0x4c, 0x89, 0xe6) // mov rsi, r12
+	code = append(code, syscallInstruction...)
+	code = append(code, mov(rsi, result)...)
+	code = append(code, 0x48, 0x89, 0x06) // mov [rsi], rax
+	code = append(code, mov(rdx, 8)...)
+	code = append(code, mov(rax, unix.SYS_WRITE)...)
+	code = append(code, syscallInstruction...)
+	code = append(code, 0x49, 0x81, 0xc4, 0x00, 0x10, 0, 0) // add r12, 4096
+	code = append(code, 0x4d, 0x39, 0xec, 0x0f, 0x85)       // cmp r12, r13; jne loop
+	code = binary.LittleEndian.AppendUint32(code, uint32(loop-len(code)-4))
+	return append(code, call(unix.SYS_EXIT_GROUP, 0)...)
+}
+
+// parseDump returns what a dumper printed: the page at each address, nil for
+// those that are not mapped.
+func parseDump(t *testing.T, out string, from, to uint64) map[uint64][]byte {
+	t.Helper()
+	dump := map[uint64][]byte{}
+	unmapped := string(binary.LittleEndian.AppendUint64(nil, errno(unix.EFAULT)))
+	mapped := string(binary.LittleEndian.AppendUint64(nil, image.PageSize))
+	for at := from; at < to; at += image.PageSize {
+		if rest, ok := strings.CutPrefix(out, unmapped); ok {
+			dump[at], out = nil, rest
+			continue
+		}
+		if len(out) < image.PageSize+8 || out[image.PageSize:image.PageSize+8] != mapped {
+			t.Fatalf("the guest's dump is damaged at address %#x", at)
+		}
+		dump[at], out = []byte(out[:image.PageSize]), out[image.PageSize+8:]
+	}
+	if out != "" {
+		t.Fatalf("%d bytes follow the guest's dump", len(out))
+	}
+	return dump
 }

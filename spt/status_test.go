@@ -165,7 +165,7 @@ func TestTexts(t *testing.T) {
 		if addr%1024 != 0 {
 			continue
 		}
-		u := probe(t, func(p *guest.Probe) { p.Do(store(textsBase + addr)(p), p.Puts(alive)) })
+		u := probe(t, func(p *guest.Probe) { p.Do(store(textsBase+addr)(p), p.Puts(alive)) })
 		if r := u.run(t); r.Status != 139 || r.Stdout != "" {
 			t.Errorf("store at %#x: status %d, stdout %q", textsBase+addr, r.Status, r.Stdout)
 		}

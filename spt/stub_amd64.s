@@ -21,6 +21,7 @@
 // system call instruction at offset 0 is the only one that the filter lets
 // write to standard error: see seccomp.Reporter.
 
+#define BOOT     0x11000
 #define PLAN     0x30000
 #define RECORDS  0x30020
 #define NAMES    0x20000
@@ -196,10 +197,12 @@ around:
 	LEAQ	WINDOW(R14), DI
 	MOVQ	$TASKEND, SI
 	SUBQ	DI, SI
+	JLE	window              // it reaches to the end
 	MOVL	$SYS_munmap, AX
 	SYSCALL
 	TESTQ	AX, AX
 	JNE	result
+window:
 	LEAQ	-WINDOW(R14), DI
 page:
 	MOVL	$4096, SI
@@ -219,8 +222,7 @@ enter:
 	MOVQ	24(BX), DX
 	MOVQ	32(BX), DI
 	MOVQ	40(BX), CX
-	LEAQ	-8(SP), SP
-	MOVQ	AX, 0(SP)           // RET below enters the guest and leaves SP as asked
+	MOVQ	AX, (LINE-BOOT)(DX) // the stack may be read-only, or bss that is to be zero
 	XORL	AX, AX
 	CLD
 	REP
@@ -238,7 +240,7 @@ enter:
 	XORL	R13, R13
 	XORL	R14, R14
 	XORL	R15, R15
-	RET
+	JMP	(LINE-BOOT)(DI)
 
 // The fault reporter: DI signal, SI siginfo, DX ucontext. Every signal is
 // blocked here, so what the reporter does last kills the guest for good and with

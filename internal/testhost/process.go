@@ -3,6 +3,8 @@ package testhost
 import (
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -105,11 +107,12 @@ func (c *Command) Run(t testing.TB) Result {
 		run.Files = append(run.Files, captured[n])
 	}
 	r := Result{Status: Status(run.Start(t).Wait())}
-	r.Stdout, r.Stderr = contents(t, captured[1]), contents(t, captured[2])
+	r.Stdout, r.Stderr = Contents(t, captured[1]), Contents(t, captured[2])
 	return r
 }
 
-func contents(t testing.TB, f *os.File) string {
+// Contents reads all of a file, wherever its offset is; of none it is "".
+func Contents(t testing.TB, f *os.File) string {
 	t.Helper()
 	if f == nil {
 		return ""
@@ -159,4 +162,25 @@ func Pipe(t testing.TB) (r, w *os.File) {
 		t.Fatalf("pipe2: %v", err)
 	}
 	return File(t, fds[0]), File(t, fds[1])
+}
+
+// WaitAsleep waits until the process sleeps in a system call that a guest made, not the Go program that it was before.
+func (p *Process) WaitAsleep() {
+	p.t.Helper()
+	const lowest, limit = 0x100000, 0x400000 // a Go program's text begins here
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
+		// Number, six arguments, stack pointer, program counter; or "running".
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Pid) + "/syscall")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		words := strings.Fields(string(b))
+		if len(words) != 9 {
+			continue
+		}
+		if pc, err := strconv.ParseUint(words[8], 0, 64); err == nil && pc >= lowest && pc < limit {
+			return
+		}
+	}
+	p.t.Fatalf("process %d is still not asleep", p.Pid)
 }

@@ -64,7 +64,7 @@ func (d *descriptors) inherit() {
 	// of the guest's gets its number.
 	for _, n := range []int{0, 2} {
 		d.when(exact, errno(unix.EBADF), func() {
-			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, 0)
+			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK)
 		}, unix.SYS_FCNTL, n, unix.F_GETFD)
 		d.hold(n)
 	}

@@ -2,12 +2,14 @@ package spt
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/guest"
+	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
@@ -251,6 +253,32 @@ func TestStubAsGadgets(t *testing.T) {
 		t.Error("no guest came back, though the stub ends in returns")
 	}
 	t.Logf("%d of %d came back", returned, len(code))
+}
+
+// TestReporterThatWaits has guests whose report nobody takes.
+func TestReporterThatWaits(t *testing.T) {
+	r, w := testhost.Pipe(t)
+	testhost.Fill(t, w)
+	stdout := testhost.Memfd(t)
+	u := probe(t, func(p *guest.Probe) { execute(p, call(forbidden)) })
+	c := testhost.Command{Path: u.seal(t), Files: []*os.File{testhost.Null(t), stdout, w}}
+	p := c.Start(t)
+	p.WaitAsleepIn(stubBase, stubBase+image.PageSize)
+	p.Signal(unix.SIGTERM)
+	if s := p.Wait(); s.Signal() != unix.SIGTERM || testhost.Contents(t, stdout) != "" {
+		t.Errorf("status %#x, stdout %q", s, testhost.Contents(t, stdout))
+	}
+	r.Close()
+
+	// A standard error that is closed cannot be made to wait.
+	u = probe(t, func(p *guest.Probe) {
+		p.Do(p.Store64(guest.N(lineBase), guest.N(1<<63)))
+		for range 300 {
+			p.Do(guest.Step{Code: guest.N(stubBase), AX: guest.N(unix.SYS_WRITE), DI: guest.N(2), SI: guest.N(lineBase), DX: guest.N(8)})
+		}
+		execute(p, call(forbidden))
+	})
+	check(t, u.run(t, testhost.Null(t), testhost.Memfd(t), nil), 159, "", "")
 }
 
 // TestSignalsFromOutside has signals that only look like faults.

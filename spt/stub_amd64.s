@@ -242,9 +242,9 @@ enter:
 	XORL	R15, R15
 	JMP	(LINE-BOOT)(DI)
 
-// The fault reporter: DI signal, SI siginfo, DX ucontext. Every signal is
-// blocked here, so what the reporter does last kills the guest for good and with
-// the signal's own status. The texts are numbered in layout.go.
+// The fault reporter: DI signal, SI siginfo, DX ucontext. The signals that it
+// reports are blocked here, so what it does last kills the guest for good and
+// with the signal's own status. The texts are numbered in layout.go.
 TEXT ·stubReport(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	DI, BX
 	CMPL	BX, $SIGILL

@@ -154,6 +154,26 @@ func Null(t testing.TB) *os.File {
 	return f
 }
 
+// Fill fills a pipe. Its end stays blocking.
+func Fill(t testing.TB, w *os.File) {
+	t.Helper()
+	fd := int(w.Fd())
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	page := make([]byte, 4096)
+	for {
+		if _, err := unix.Write(fd, page); err == unix.EAGAIN {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Pipe makes a pipe whose ends block, closed when t ends.
 func Pipe(t testing.TB) (r, w *os.File) {
 	t.Helper()
@@ -167,7 +187,13 @@ func Pipe(t testing.TB) (r, w *os.File) {
 // WaitAsleep waits until the process sleeps in a system call that a guest made, not the Go program that it was before.
 func (p *Process) WaitAsleep() {
 	p.t.Helper()
-	const lowest, limit = 0x100000, 0x400000 // a Go program's text begins here
+	p.WaitAsleepIn(0x100000, 0x400000) // a Go program's text begins here
+}
+
+// WaitAsleepIn waits until the process sleeps in a system call that code in
+// [lowest, limit) made.
+func (p *Process) WaitAsleepIn(lowest, limit uint64) {
+	p.t.Helper()
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
 		// Number, six arguments, stack pointer, program counter; or "running".
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Pid) + "/syscall")

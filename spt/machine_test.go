@@ -106,3 +106,36 @@ func parseDump(t *testing.T, out string, from, to uint64) map[uint64][]byte {
 	}
 	return dump
 }
+
+// pollFirst is code of a guest that copies the descriptor fd to the standard
+// output like cat, but never reads before epoll says that it can. It reads at
+// most 1000 bytes at once, so that input is left over. Its exit status is 2 when
+// epoll does not name the device of handle 1, 4 when it cannot read.
+func pollFirst(fd uint64) []byte {
+	const event, buffer = guest.Scratch, guest.Scratch + 64
+	var code []byte
+	add := func(b ...[]byte) { code = append(code, slices.Concat(b...)...) }
+	exitUnless := func(condition byte, status uint64) { // a short jump's
+		exit := call(unix.SYS_EXIT_GROUP, status)
+		add([]byte{condition, byte(len(exit))}, exit)
+	}
+	const je, jns, jg = 0x74, 0x79, 0x7f
+	add(mov(rax, bootBase+bootEpoll), []byte{0x44, 0x8b, 0x38}) // mov r15d, [rax]
+	wait := len(code)
+	add(mov(rax, unix.SYS_EPOLL_PWAIT), []byte{0x44, 0x89, 0xff}) // mov edi, r15d
+	add(mov(rsi, event), mov(rdx, 1), mov(r10, ^uint64(0)), mov(r8, 0), mov(r9, 0), syscallInstruction)
+	add([]byte{0x83, 0xf8, 1}) // cmp eax, 1
+	exitUnless(je, 2)
+	add(mov(rax, event), []byte{0x48, 0x83, 0x78, 4, 1}) // cmp qword [rax+4], 1
+	exitUnless(je, 2)
+	add(call(unix.SYS_READ, fd, buffer, 1000))
+	add([]byte{0x83, 0xf8, 0xf5, 0x0f, 0x84}) // cmp eax, -EAGAIN; je wait
+	code = binary.LittleEndian.AppendUint32(code, uint32(wait-len(code)-4))
+	add([]byte{0x85, 0xc0}) // test eax, eax
+	exitUnless(jns, 4)
+	exitUnless(jg, 0)
+	add([]byte{0x89, 0xc2}) // mov edx, eax
+	add(mov(rax, unix.SYS_WRITE), mov(rdi, 1), mov(rsi, buffer), syscallInstruction)
+	add([]byte{0xe9}) // jmp wait
+	return binary.LittleEndian.AppendUint32(code, uint32(wait-len(code)-4))
+}

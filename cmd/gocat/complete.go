@@ -8,8 +8,8 @@ import (
 	"gocat/internal/tender"
 )
 
-// complete proposes options and their values up to KERNEL; all the rest are
-// names of files.
+// complete proposes the values of options up to KERNEL; all the rest are names
+// of files. The options' own names are proposed by cobra.
 func complete(table []tender.Option, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	var pending *tender.Option // its value comes next
 	for _, arg := range args {
@@ -22,24 +22,14 @@ func complete(table []tender.Option, args []string, word string) ([]string, cobr
 			pending = needsValue(table, arg)
 		}
 	}
-	if pending != nil {
-		return choices(pending, word)
-	}
-	if !strings.HasPrefix(word, "-") {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	if name, value, ok := strings.Cut(word, "="); ok {
-		return choices(needsValue(table, name), value)
-	}
-	var words []string
-	for _, opt := range table {
-		if opt.Arg == "" {
-			words = append(words, "--"+opt.Name+"\t"+opt.Help)
-		} else {
-			words = append(words, "--"+opt.Name+"=\t"+opt.Help)
+	if pending == nil {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return nil, cobra.ShellCompDirectiveDefault
 		}
+		pending, word = needsValue(table, name), value
 	}
-	return words, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	return choices(pending, word)
 }
 
 // needsValue returns the option that arg names without a value, nil if it takes

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,9 +15,30 @@ import (
 )
 
 func main() {
-	if err := root().Execute(); err != nil {
+	help := &keeper{w: os.Stdout}
+	cmd := root()
+	cmd.SetOut(help)
+	err := cmd.Execute()
+	if err == nil && help.err != nil {
+		err = fmt.Errorf("standard output: %w", help.err)
+	}
+	if err != nil {
 		os.Exit(tender.Complain(err))
 	}
+}
+
+// keeper keeps the error of writing to w, which cobra does not look at when it
+// prints help.
+type keeper struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keeper) Write(b []byte) (int, error) {
+	if k.err == nil {
+		_, k.err = k.w.Write(b)
+	}
+	return len(b), nil
 }
 
 func root() *cobra.Command {
@@ -32,7 +56,6 @@ options of that Solo5 tender.`,
   gocat seal -o cat && echo hi | ./cat
   gocat doctor`,
 		Version:            version(),
-		Args:               cobra.NoArgs,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true, // they would make an error several lines long
@@ -40,5 +63,37 @@ options of that Solo5 tender.`,
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
 		guestCommand(), doctorCommand(), versionCommand())
+	cmd.SetHelpCommand(helpCommand(cmd))
+	cmd.InitDefaultCompletionCmd()
+	if completion, _, err := cmd.Find([]string{"completion"}); err == nil {
+		// Runnable, it refuses shells that it does not know.
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		completion.Example = "  source <(gocat completion bash)"
+	}
 	return cmd
+}
+
+// helpCommand is cobra's help command, but that a mistake is an error.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Help about any command",
+		Example: "  gocat help run",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, word string) (names []string, _ cobra.ShellCompDirective) {
+			for _, c := range root.Commands() {
+				if len(args) == 0 && c.IsAvailableCommand() && strings.HasPrefix(c.Name(), word) {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }

@@ -52,8 +52,15 @@ func describe(cmd *cobra.Command, table []tender.Option) {
 type described string
 
 func (described) String() string   { return "" }
-func (d described) Type() string   { return string(d) }
 func (described) Set(string) error { return nil }
+
+// Type is what help shows as the value; bool shows as nothing.
+func (d described) Type() string {
+	if d == "" {
+		return "bool"
+	}
+	return string(d)
+}
 
 // option makes an option of one command, which keeps its value in dst.
 func option(name string, short byte, arg, help string, dst *string) tender.Option {

@@ -80,11 +80,11 @@ func (p *printer) printDevices(devices []device.Device) {
 	for _, d := range devices {
 		switch {
 		case d.Type == image.Block:
-			p.printf("Block device %s (descriptor %d) is %s: %d bytes in blocks of %d.\n", d.Name, d.FD, d.Path, d.Capacity, d.BlockSize)
+			p.printf("Block device %s is %s: %d bytes in blocks of %d.\n", d.Name, d.Path, d.Capacity, d.BlockSize)
 		case d.Inherited:
 			p.printf("Network device %s is the inherited descriptor %d.\n", d.Name, d.FD)
 		default:
-			p.printf("Network device %s (descriptor %d) is the tap %s.\n", d.Name, d.FD, d.Path)
+			p.printf("Network device %s is the tap %s.\n", d.Name, d.Path)
 		}
 	}
 }
@@ -98,12 +98,12 @@ type policyDescription struct {
 }
 
 type deviceDescription struct {
-	Name       string `json:"name"`
-	Type       string `json:"type"`
-	Descriptor int    `json:"descriptor"`
-	Path       string `json:"path,omitempty"`
-	Capacity   uint64 `json:"capacity,omitempty"`
-	BlockSize  uint16 `json:"block_size,omitempty"`
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Inherited *int   `json:"inherited,omitempty"` // descriptor
+	Path      string `json:"path,omitempty"`      // else
+	Capacity  uint64 `json:"capacity,omitempty"`
+	BlockSize uint16 `json:"block_size,omitempty"`
 }
 
 type ruleDescription struct {
@@ -114,7 +114,11 @@ type ruleDescription struct {
 func describePolicy(p *seccomp.Policy, devices []device.Device) policyDescription {
 	d := policyDescription{Policy: p.Name, Deny: p.Deny, Devices: []deviceDescription{}}
 	for _, dev := range devices {
-		d.Devices = append(d.Devices, deviceDescription{dev.Name, dev.Type.String(), dev.FD, dev.Path, dev.Capacity, dev.BlockSize})
+		one := deviceDescription{Name: dev.Name, Type: dev.Type.String(), Path: dev.Path, Capacity: dev.Capacity, BlockSize: dev.BlockSize}
+		if dev.Inherited {
+			one.Inherited = &dev.FD
+		}
+		d.Devices = append(d.Devices, one)
 	}
 	for _, r := range p.Rules {
 		d.Rules = append(d.Rules, ruleDescription{seccomp.SyscallName(r.Nr), r})

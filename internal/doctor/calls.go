@@ -11,11 +11,10 @@ import (
 )
 
 // call is a system call that gocat run or its guests make, with arguments that
-// an unfiltered kernel refuses with the error want before it does anything.
+// do nothing: an unfiltered kernel refuses most of them as senseless.
 type call struct {
 	nr   uintptr
 	args [6]uintptr
-	want unix.Errno // 0: it succeeds and does nothing
 }
 
 const none = ^uintptr(0) // as descriptor, flags or size: never a valid one
@@ -24,24 +23,24 @@ const none = ^uintptr(0) // as descriptor, flags or size: never a valid one
 // Go runtime itself calls is not among them: the probe would not have started.
 func needed() []call {
 	return []call{
-		{unix.SYS_MEMFD_CREATE, [6]uintptr{0, none}, unix.EINVAL},
-		{unix.SYS_EXECVEAT, [6]uintptr{none, 0, 0, 0, 0}, unix.EFAULT},
-		{unix.SYS_CLOSE_RANGE, [6]uintptr{2, 1, 0}, unix.EINVAL},
-		{unix.SYS_DUP3, [6]uintptr{none, none, 0}, unix.EINVAL},
-		{unix.SYS_LSEEK, [6]uintptr{none, 0, 0}, unix.EBADF},
-		{unix.SYS_IOCTL, [6]uintptr{none, unix.TCGETS, 0}, unix.EBADF},
-		{unix.SYS_EPOLL_CREATE1, [6]uintptr{none}, unix.EINVAL},
-		{unix.SYS_EPOLL_CTL, [6]uintptr{none, unix.EPOLL_CTL_DEL, none, 0}, unix.EBADF},
-		{unix.SYS_EPOLL_PWAIT, [6]uintptr{none, 0, 0, 0, 0, 0}, unix.EINVAL},
-		{unix.SYS_TIMERFD_CREATE, [6]uintptr{none, none}, unix.EINVAL},
-		{unix.SYS_TIMERFD_SETTIME, [6]uintptr{none, 0, 0, 0}, unix.EFAULT},
-		{unix.SYS_EVENTFD2, [6]uintptr{0, none}, unix.EINVAL},
-		{unix.SYS_RT_SIGACTION, [6]uintptr{0, 0, 0, 8}, unix.EINVAL},
-		{unix.SYS_SIGALTSTACK, [6]uintptr{0, 0}, 0},
-		{unix.SYS_PRCTL, [6]uintptr{unix.PR_GET_NO_NEW_PRIVS}, 0},
-		{unix.SYS_SECCOMP, [6]uintptr{none, 0, 0}, unix.EINVAL},
-		{unix.SYS_PREAD64, [6]uintptr{none, 0, 0, 0}, unix.EBADF},
-		{unix.SYS_PWRITE64, [6]uintptr{none, 0, 0, 0}, unix.EBADF},
+		{unix.SYS_MEMFD_CREATE, [6]uintptr{0, none}},
+		{unix.SYS_EXECVEAT, [6]uintptr{none, 0, 0, 0, 0}},
+		{unix.SYS_CLOSE_RANGE, [6]uintptr{2, 1, 0}},
+		{unix.SYS_DUP3, [6]uintptr{none, none, 0}},
+		{unix.SYS_LSEEK, [6]uintptr{none, 0, 0}},
+		{unix.SYS_IOCTL, [6]uintptr{none, unix.TCGETS, 0}},
+		{unix.SYS_EPOLL_CREATE1, [6]uintptr{none}},
+		{unix.SYS_EPOLL_CTL, [6]uintptr{none, unix.EPOLL_CTL_DEL, none, 0}},
+		{unix.SYS_EPOLL_PWAIT, [6]uintptr{none, 0, 1, 0, 0, 0}},
+		{unix.SYS_TIMERFD_CREATE, [6]uintptr{none, none}},
+		{unix.SYS_TIMERFD_SETTIME, [6]uintptr{none, 0, 0, 0}},
+		{unix.SYS_EVENTFD2, [6]uintptr{0, none}},
+		{unix.SYS_RT_SIGACTION, [6]uintptr{0, 0, 0, 8}},
+		{unix.SYS_SIGALTSTACK, [6]uintptr{0, 0}},
+		{unix.SYS_PRCTL, [6]uintptr{unix.PR_GET_NO_NEW_PRIVS}},
+		{unix.SYS_SECCOMP, [6]uintptr{none, 0, 0}},
+		{unix.SYS_PREAD64, [6]uintptr{none, 0, 0, 0}},
+		{unix.SYS_PWRITE64, [6]uintptr{none, 0, 0, 0}},
 	}
 }
 
@@ -54,9 +53,10 @@ func ProbeCalls(w io.Writer) error {
 			return err
 		}
 		_, _, errno := unix.Syscall6(c.nr, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5])
-		verdict := " allowed\n"
-		if errno != c.want {
-			verdict = fmt.Sprintf(" forbidden (%v)\n", errno)
+		verdict := fmt.Sprintf(" forbidden (%v)\n", errno)
+		switch errno {
+		case 0, unix.EINVAL, unix.EBADF, unix.EFAULT: // the kernel's own answers
+			verdict = " allowed\n"
 		}
 		if _, err := fmt.Fprint(w, verdict); err != nil {
 			return err

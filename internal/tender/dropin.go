@@ -93,6 +93,9 @@ func (d DropIn) Main(args []string) (status int) {
 		d.warn("Missing KERNEL operand")
 		return d.usage()
 	}
+	if args[operand] == "" {
+		return d.fail(errNoKernel)
+	}
 	inv := &Invocation{Options: New(), Kernel: args[operand], Args: args[operand+1:]}
 	g, err := inv.Load()
 	if err != nil {

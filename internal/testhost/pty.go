@@ -45,16 +45,11 @@ func RawPTY(t testing.TB) (master, slave *os.File) {
 	return dup(t, m), dup(t, s)
 }
 
-// SetCanonical makes a raw terminal collect lines, which end with ^D as well.
+// SetCanonical makes a raw terminal collect lines, which end with ^D as well,
+// and send signals on ^C and ^\.
 func SetCanonical(t testing.TB, slave *os.File) {
 	t.Helper()
-	setTermios(t, int(slave.Fd()), func(a *unix.Termios) { a.Lflag = unix.ICANON })
-}
-
-// SetSignals makes a raw terminal send signals on ^C and ^\.
-func SetSignals(t testing.TB, slave *os.File) {
-	t.Helper()
-	setTermios(t, int(slave.Fd()), func(a *unix.Termios) { a.Lflag = unix.ISIG })
+	setTermios(t, int(slave.Fd()), func(a *unix.Termios) { a.Lflag = unix.ICANON | unix.ISIG })
 }
 
 func setTermios(t testing.TB, fd int, change func(*unix.Termios)) {

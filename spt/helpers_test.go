@@ -38,6 +38,8 @@ type unikernel struct {
 	Name   string
 
 	Strict, QuietFaults, ExecHeap bool
+
+	Noexec int // value of vm.memfd_noexec for the process that calls Run
 }
 
 // config attaches the devices by attach, device.Attach or device.Prepare.
@@ -134,6 +136,11 @@ func runImage(spec string) error {
 	var u unikernel
 	if err := json.Unmarshal([]byte(spec), &u); err != nil {
 		return err
+	}
+	if u.Noexec > 0 {
+		if err := os.WriteFile(noexecSysctl, []byte{'0' + byte(u.Noexec)}, 0); err != nil {
+			return err
+		}
 	}
 	c, err := u.config(device.Attach)
 	if err != nil {

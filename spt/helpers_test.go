@@ -78,13 +78,15 @@ func (u *unikernel) config(attach func(image.Manifest, *device.Options) (*device
 	return c, nil
 }
 
-// sealable returns the guest's configuration for Seal.
+// sealable returns the guest's configuration for Seal, with no descriptors but
+// those that the guest inherits: Policy says what the sealed guest is left with.
 func (u *unikernel) sealable(t testing.TB) *Config {
 	t.Helper()
 	c, err := u.config(device.Prepare)
 	if err != nil {
 		t.Fatal(err)
 	}
+	(&device.Set{Devices: c.Devices}).Close()
 	return c
 }
 

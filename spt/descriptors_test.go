@@ -203,8 +203,5 @@ func TestManyDescriptors(t *testing.T) {
 	}
 }
 
-// hostFD is the descriptor in the manifest's entry of a handle (Solo5
-// mft_abi.h), where the spt ABI puts the manifest for guests of this package.
-func hostFD(handle int) guest.Value {
-	return guest.At32(bootBase + bootInfoSize + 8 + 104*uint64(handle) + 88)
-}
+// hostFD is the descriptor of a handle's device.
+func hostFD(handle int) guest.Value { return guest.At32(entryField(handle, 88)) }

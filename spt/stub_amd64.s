@@ -157,10 +157,14 @@ next:
 	ADDQ	$80, BX
 	JMP	record
 
-	// The message ends in "000\n": write the error number over the zeros.
+	// The message ends in ": error 000\n": write the error number over the zeros,
+	// or cut that off if the call did not fail but had the wrong result.
 errno:
 	MOVQ	BP, AX
 	NEGQ	AX
+	LEAQ	-1(AX), CX
+	CMPQ	CX, $4095
+	JCC	unexpected
 	LEAQ	-2(SI)(DX*1), DI
 	MOVQ	DX, R8
 	MOVL	$10, R9
@@ -172,6 +176,10 @@ digit:
 	CMPB	0(DI), $0x30
 	JEQ	digit
 	MOVQ	R8, DX
+	JMP	fail
+unexpected:
+	SUBQ	$11, DX
+	MOVB	$0x0a, -1(SI)(DX*1)
 fail:
 	MOVL	$SYS_write, AX
 	MOVL	$2, DI

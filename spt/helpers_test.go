@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // unikernel is an image and the settings it is started with. The zero value of
 // each setting is the default.
 type unikernel struct {
-	Image  []byte `json:"-"`
+	Image  []byte   `json:"-"`
 	Memory uint64   // default: 2 MB
 	Net    []string // as --net takes them
 	Block  []string
@@ -131,7 +131,7 @@ func (u *unikernel) command(t testing.TB, files ...*os.File) *testhost.Command {
 		t.Fatal(err)
 	}
 	withPath := *u
-	withPath.Path = filepath.Join(t.TempDir(), "image")
+	withPath.Path = filepath.Join(publicDir(t), "image")
 	if err := os.WriteFile(withPath.Path, u.Image, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +140,20 @@ func (u *unikernel) command(t testing.TB, files ...*os.File) *testhost.Command {
 		t.Fatal(err)
 	}
 	return &testhost.Command{Path: self, Files: files, Env: []string{runVariable + "=" + string(spec)}}
+}
+
+// publicDir makes a directory that everyone can enter.
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "spt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func runImage(spec string) error {

@@ -32,7 +32,7 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 	if how == ConfineNone {
 		return nil, nil
 	}
-	poller := findRuntimePoller(t.descriptors(runtimePoller{}))
+	poller := findRuntimePoller(append(t.descriptors(runtimePoller{}), t.machine.kvm, t.machine.vm))
 	policy := t.policy(poller)
 	filter, err := policy.Assemble()
 	if err != nil {

@@ -24,17 +24,21 @@ type cpuid struct {
 	entries [maxCPUID]cpuidEntry
 }
 
-// setCPUID gives the processor the features that the host's KVM supports, cut
-// down by maskCPUID.
-func (m *machine) setCPUID() error {
+// supportedCPUID is what the host's KVM supports, cut down by maskCPUID. kvm is
+// /dev/kvm.
+func supportedCPUID(kvm int) (*cpuid, error) {
 	c := &cpuid{n: maxCPUID}
-	if err := ioctlPtr(m.kvm, kvmGetSupportedCPU, c); err != nil {
-		return &Error{"get supported CPUID", err, ""}
+	if err := ioctlPtr(kvm, kvmGetSupportedCPU, c); err != nil {
+		return nil, &Error{"get supported CPUID", err, ""}
 	}
 	if c.n > maxCPUID {
-		return &Error{"get supported CPUID", fmt.Errorf("%d leaves: %w", c.n, unix.E2BIG), ""}
+		return nil, &Error{"get supported CPUID", fmt.Errorf("%d leaves: %w", c.n, unix.E2BIG), ""}
 	}
 	c.n = uint32(len(maskCPUID(c.entries[:c.n])))
+	return c, nil
+}
+
+func (m *machine) setCPUID(c *cpuid) error {
 	if err := ioctlPtr(m.vcpu, kvmSetCPUID2, c); err != nil {
 		return &Error{"set CPUID", err, ""}
 	}

@@ -126,11 +126,18 @@ type runtimePoller struct {
 // that it makes, not the tender's, and close-on-exec, so that nothing that was
 // inherited is taken for one.
 func findRuntimePoller(own []int) (p runtimePoller) {
-	const most = 256 // the runtime makes its poller early
+	// Descriptors are given out from the lowest number: what the runtime made
+	// early is not behind a long run of numbers that are free.
+	const longRun = 32
 	var name [64]byte
-	for fd := 3; fd < most; fd++ {
+	for fd, free := 3, 0; free < longRun; fd++ {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC == 0 || slices.Contains(own, fd) {
+		if err != nil {
+			free++
+			continue
+		}
+		free = 0
+		if flags&unix.FD_CLOEXEC == 0 || slices.Contains(own, fd) {
 			continue
 		}
 		n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), name[:])

@@ -62,13 +62,12 @@ type Counters struct {
 // SIGINT, SIGTERM, SIGHUP and SIGQUIT end the guest at once, unless they are
 // ignored when Run is called: Status is then 1 and Signal says which.
 func Run(c *Config) (Exit, error) {
+	signals := c.notify()
 	t, err := newTender(c)
 	if err != nil {
 		return Exit{}, err
 	}
-	if !c.NoSignals {
-		t.notify()
-	}
+	t.signals = <-signals
 	// The thread in the guest holds one place of the scheduler.
 	if runtime.GOMAXPROCS(0) < 2 {
 		runtime.GOMAXPROCS(2)

@@ -9,15 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notify asks for the signals that end the guest. Those that the caller has set
-// to be ignored stay so.
-func (t *tender) notify() {
-	t.signals = make(chan os.Signal, 1)
-	for _, s := range [...]unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(s) {
-			signal.Notify(t.signals, s)
-		}
+// notify asks for the signals that end the guest and sends the channel on which
+// they come, while the caller does something else. Signals that the process was
+// started with ignored stay so.
+func (c *Config) notify() <-chan chan os.Signal {
+	ready := make(chan chan os.Signal, 1)
+	if c.NoSignals {
+		ready <- nil
+		return ready
 	}
+	go func() {
+		signals := make(chan os.Signal, 1)
+		var wanted []os.Signal
+		for _, s := range [...]unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+			if !signal.Ignored(s) {
+				wanted = append(wanted, s)
+			}
+		}
+		if wanted != nil { // none would mean all
+			signal.Notify(signals, wanted...)
+		}
+		ready <- signals
+	}()
+	return ready
 }
 
 // signalExit is the exit because of a signal.

@@ -93,9 +93,6 @@ func (t *tender) start() error {
 			return err
 		}
 	}
-	if err := m.setCPUID(); err != nil {
-		return err
-	}
 	if err := m.getSregs(); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func Cat(target image.Target, variant Variant) ([]byte, error) {
 	l.state = end
 	l.heap = pageUp(end + uint64(unsafe.Sizeof(state{})))
 	l.banner = a.template(a.banner(l.state, l.heap))
-	return a.image(target, start, uint64(unsafe.Sizeof(state{})), image.Manifest{
+	return a.image(target, start, l.state, uint64(unsafe.Sizeof(state{})), image.Manifest{
 		{Type: image.Reserved},
 		stdinHandle: {Name: "stdin", Type: image.Net},
 	})
@@ -125,8 +125,7 @@ func (a *assembly) options() uint64 {
 }
 
 // banner is the template of what Solo5's bindings say at the start, for an image
-// whose bss and heap begin at the given addresses. Its length does not depend on
-// them.
+// whose bss and heap begin at the given addresses, of six digits each.
 //
 // MirageOS puts a date before the line about the device. Ours has none: a date
 // takes a clock, which is more than the strict policy grants.

@@ -68,8 +68,9 @@ TEXT ·catLoop(SB), NOSPLIT|NOFRAME, $0-0
 	JNE	limit
 	MOVQ	state_device(STATE), R8
 	MOVWLZX	entry_mtu(R8), AX
-limit:	// to what there is between the image and the end of memory
+limit:	// to what there is between the image and the last page, the tender's stack
 	MOVQ	boot_memSize(BOOT), CX
+	SUBQ	$const_pageSize, CX
 	SUBQ	link_heap(LINK), CX
 	CMPQ	AX, CX
 	JLS	fits

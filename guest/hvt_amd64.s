@@ -48,7 +48,7 @@ TEXT ·hvtWrite(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ	SI, hvtPuts_data(DI)
 	MOVQ	DX, R13	// bytes left
 	MOVQ	DX, R12	// bytes at once
-	TESTL	$const_hvtFullWrites, hvtBoot_features(BOOT)
+	TESTL	$const_FeatureFullWrites, hvtBoot_features(BOOT)
 	JNE	next
 	MOVL	$const_pipeBuf, R12
 next:

@@ -17,6 +17,18 @@ const (
 	catStartRoutine
 	catLoopRoutine
 	catFinishRoutine
+	probeStartRoutine
+	probeValueRoutine
+	probeSyscallRoutine
+	probeInt80Routine
+	probeLoad8Routine
+	probeStore8Routine
+	probeStore64Routine
+	probeOut8Routine
+	probeOut16Routine
+	probeOut32Routine
+	probeIn32Routine
+	probeMoveRoutine
 	routines // how many
 )
 

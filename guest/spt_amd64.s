@@ -24,9 +24,9 @@ again:
 // sptWrite writes all DX bytes at SI on the console. It does not return when
 // the console is gone.
 //
-// A full non-blocking console is tried again each millisecond. The wait ends
-// early whenever the device has data, so with both this polls: the strict
-// policy has nothing else to sleep with.
+// A full non-blocking console is tried again each millisecond. The wait ends at
+// once when the device has data, and then this spins: the strict policy has
+// nothing else to sleep with. A tender avoids it with a blocking console.
 TEXT ·sptWrite(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ	SI, R12	// next byte
 	MOVQ	DX, R13	// bytes left

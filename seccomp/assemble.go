@@ -43,7 +43,7 @@ const (
 //	jeq  #nr, otherwise skip the block
 //	the call's rules, one after the other: each ends in ret ALLOW and is left
 //	for the next at its first condition that does not hold
-//	ret  DENY
+//	ret  DENY, unless the last rule has no conditions
 //
 // Control never falls out of a block, so wherever a number is compared the
 // accumulator holds the system call's number and not an argument.
@@ -68,7 +68,9 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 			}
 			block = append(block, code...)
 		}
-		block = append(block, ret(p.Deny))
+		if last := rules[len(rules)-1]; len(last.Conds) > 0 {
+			block = append(block, ret(p.Deny))
+		}
 		if nr := rules[0].Nr; len(block) <= maxSkip {
 			prog = append(prog, jump(opEqual, nr, 0, len(block)))
 		} else {

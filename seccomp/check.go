@@ -59,7 +59,7 @@ func (r *Rule) calls(p *Policy, yield func(Call) bool) bool {
 		}
 	}
 	for nr := range uint32(601) {
-		for _, high := range []uint32{0, x32Bit, 1 << 16, 1 << 31, 3 << 30} {
+		for _, high := range []uint32{0, x32Bit, 1 << 16, 1 << 31} {
 			c := start
 			c.Nr = nr | high
 			if !yield(c) {
@@ -110,7 +110,7 @@ func (r *Rule) values(p *Policy, f Field) []uint64 {
 // that only a 64-bit comparison tells from it.
 func (c Cond) boundaries() []uint64 {
 	v := c.Value
-	near := []uint64{v, v - 1, v + 1, v>>32 | v<<32, v & (1<<32 - 1), v &^ (1<<32 - 1), v | c.Mask, v | ^c.Mask}
+	near := []uint64{v, v - 1, v + 1, v - 1<<32, v + 1<<32, v>>32 | v<<32, v & (1<<32 - 1), v &^ (1<<32 - 1), v | c.Mask, v | ^c.Mask}
 	for bit := range 64 {
 		near = append(near, v^1<<bit)
 	}

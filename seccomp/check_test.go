@@ -57,3 +57,50 @@ func TestCheckAcceptsEveryPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckFindsDamage damages programs, one instruction at a time: it moves
+// each constant and negates each comparison. Check must notice every time.
+func TestCheckFindsDamage(t *testing.T) {
+	hvt := HVT(HVTGrants{PID: 4321, VCPUFD: 100, EpollFD: 3, TimerFD: 4, Net: []NetGrant{{"tap", 5}}, Read: []int{101}})
+	hvt.Deny = Trap // unlike Kill, it shows which of the two an x32 call meets
+	spt := SPT(SPTGrants{
+		EpollFD: 3, TimerFD: 4, Reporter: &testReporter,
+		Net: []NetGrant{{"in", 5}}, Block: []BlockGrant{{"disk", 6, 512, 1 << 33}},
+	})
+	for _, p := range []*Policy{spt, hvt} {
+		prog := mustAssemble(t, p)
+		for i, whole := range prog {
+			damage := func(bad unix.SockFilter) {
+				prog[i] = bad
+				if Check(p, prog) == nil {
+					t.Errorf("%s: Check accepts %v for %v as instruction %d", p.Name, bad, whole, i)
+				}
+				prog[i] = whole
+			}
+			for _, k := range []uint32{whole.K + 1, whole.K - 1, whole.K ^ 1<<31} {
+				damage(unix.SockFilter{Code: whole.Code, Jt: whole.Jt, Jf: whole.Jf, K: k})
+			}
+			if whole.Jt != whole.Jf {
+				damage(unix.SockFilter{Code: whole.Code, Jt: whole.Jf, Jf: whole.Jt, K: whole.K})
+			}
+		}
+	}
+}
+
+// TestCheckRejectsMalformed gives Check what the kernel would refuse.
+func TestCheckRejectsMalformed(t *testing.T) {
+	p := SPT(SPTGrants{})
+	good := mustAssemble(t, p)
+	for name, prog := range map[string][]unix.SockFilter{
+		"empty":             nil,
+		"no return":         good[:len(good)-1],
+		"unknown code":      {{Code: unix.BPF_LDX}},
+		"load out of range": {load(64)},
+		"unaligned load":    {load(2)},
+		"jump out of range": {skip(1<<32 - 1)},
+	} {
+		if Check(p, prog) == nil {
+			t.Errorf("Check accepts a program with the fault %q", name)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package spt
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -17,6 +16,60 @@ const (
 	ptLoad     = 1
 	ptGNUStack = 0x6474e551
 )
+
+// zeroPage fills up pages.
+var zeroPage [image.PageSize]byte
+
+// gather collects what is to be written, so that it takes one system call.
+type gather [][]byte
+
+// add adds b and zeros up to the next page.
+func (g *gather) add(b ...[]byte) {
+	n := uint64(0)
+	for _, b := range b {
+		*g = append(*g, b)
+		n += uint64(len(b))
+	}
+	g.pad(n)
+}
+
+// pad adds zeros up to the end of the page that address or size n ends in.
+func (g *gather) pad(n uint64) { *g = append(*g, zeroPage[:pages(n)-n]) }
+
+// flush writes what was collected.
+func (g *gather) flush(w io.Writer) error {
+	all := *g
+	*g = all[:0]
+	if v, ok := w.(interface{ writev([][]byte) error }); ok {
+		return v.writev(all)
+	}
+	for _, b := range all {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy adds a segment's contents, writing large ones piece by piece.
+func (g *gather) copy(w io.Writer, file io.ReaderAt, seg *image.Segment) error {
+	buf := make([]byte, min(seg.Filesz, 256<<10))
+	for done := uint64(0); done < seg.Filesz; {
+		if done > 0 {
+			if err := g.flush(w); err != nil {
+				return err
+			}
+		}
+		piece := buf[:min(uint64(len(buf)), seg.Filesz-done)]
+		n, err := file.ReadAt(piece, int64(seg.Offset+done))
+		if n < len(piece) {
+			return fmt.Errorf("segment %d: could not read byte %d of %d: %w", seg.Index, done+uint64(n), seg.Filesz, err)
+		}
+		*g = append(*g, piece)
+		done += uint64(n)
+	}
+	return nil
+}
 
 // write writes the executable: ELF and program headers, then each part on pages
 // of its own. All sizes in memory and in the file are equal and whole pages, so
@@ -54,51 +107,19 @@ func (s *sealed) write(w io.Writer) error {
 	word(ptGNUStack, uint32(image.R|image.W))
 	long(0, 0, 0, 0, 0, 16)
 
-	out := bufio.NewWriterSize(w, 64<<10)
-	out.Write(header)
-	if err := pad(out, uint64(len(header))); err != nil {
-		return err
-	}
+	out := make(gather, 0, 4*len(s.parts))
+	out.add(header)
 	for i := range s.parts {
-		if err := s.parts[i].write(out, s.File); err != nil {
+		p := &s.parts[i]
+		if p.seg == nil {
+			out.add(p.data...)
+			continue
+		}
+		out = append(out, zeroPage[:p.seg.Vaddr%image.PageSize])
+		if err := out.copy(w, s.File, p.seg); err != nil {
 			return err
 		}
+		out.pad(p.seg.Vaddr + p.seg.Filesz)
 	}
-	return out.Flush()
-}
-
-// write writes the part's pages.
-func (p *part) write(out *bufio.Writer, file io.ReaderAt) error {
-	if p.seg == nil {
-		out.Write(p.data)
-		return pad(out, uint64(len(p.data)))
-	}
-	lead := p.seg.Vaddr - p.seg.Start
-	if err := zeros(out, lead); err != nil {
-		return err
-	}
-	n, err := io.Copy(out, io.NewSectionReader(file, int64(p.seg.Offset), int64(p.seg.Filesz)))
-	if err != nil {
-		return fmt.Errorf("segment %d: %w", p.seg.Index, err)
-	}
-	if uint64(n) != p.seg.Filesz {
-		return fmt.Errorf("segment %d: the image ends after %d of %d bytes: it was truncated while being read",
-			p.seg.Index, n, p.seg.Filesz)
-	}
-	return pad(out, lead+p.seg.Filesz)
-}
-
-// pad fills up the page that n bytes end in.
-func pad(out *bufio.Writer, n uint64) error { return zeros(out, pages(n)-n) }
-
-func zeros(out *bufio.Writer, n uint64) error {
-	var page [image.PageSize]byte
-	for n > 0 {
-		k := min(n, image.PageSize)
-		if _, err := out.Write(page[:k]); err != nil {
-			return err
-		}
-		n -= k
-	}
-	return nil
+	return out.flush(w)
 }

@@ -35,7 +35,9 @@ const (
 	textRSI        = 34
 	textRDX        = 35
 	textRIP        = 36
-	textCalls      = 37
+	textAt         = 37
+	textUnknown    = 38
+	textCalls      = 39
 )
 
 // pages rounds n up to whole pages.

@@ -27,6 +27,9 @@ func (s *sealed) regions() []region {
 	for _, seg := range s.Image.Segments {
 		file := seg.Start
 		if seg.Filesz > 0 {
+			if first := seg.Vaddr &^ (image.PageSize - 1); file < first {
+				all = append(all, region{file, first, seg.Prot, true})
+			}
 			file = pages(seg.Vaddr + seg.Filesz)
 		}
 		if file < seg.End {

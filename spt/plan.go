@@ -39,6 +39,12 @@ type record struct {
 	skip       uint32
 }
 
+// newPlan returns an empty plan with room for most guests: growing costs more
+// start-up time than anything else here.
+func newPlan() *plan {
+	return &plan{records: make([]record, 0, 80), data: make([]byte, 0, 2048), refs: make([]ref, 0, 32)}
+}
+
 // ref says that argument arg of a record is the address of plan data.
 type ref struct {
 	record, arg int
@@ -140,18 +146,13 @@ func (p *plan) pointer(at, to uint64) { p.pointers = append(p.pointers, [2]uint6
 // entry is the state in which the stub enters the guest.
 type entry struct{ rip, rsp, rdi uint64 }
 
-// link returns the plan as the stub reads it at planBase, ending in the entry of
-// the guest. The command line is length bytes long and at guest address cmdline.
-func (p *plan) link(e entry, cmdline, length uint64) []byte {
+// link returns the plan as the stub reads it at planBase, head then data, ending
+// in the entry of the guest. The command line is length bytes long and at guest address cmdline.
+func (p *plan) link(e entry, cmdline, length uint64) (head, data []byte) {
 	tooLong := "gocat: the guest's command line is longer than " + strconv.Itoa(MaxArgs) + " bytes\n"
-	tooLongAt := p.store(append(binary.LittleEndian.AppendUint64(nil, uint64(len(tooLong))), tooLong...))
+	tooLongAt := p.store(binary.LittleEndian.AppendUint64(nil, uint64(len(tooLong))))
+	p.data = append(p.data, tooLong...)
 	p.add(record{nr: nrEnd}, []any{e.rip, e.rsp, e.rdi, planBase, 0})
-	messages := make([]uint64, len(p.records))
-	for i, r := range p.records {
-		if r.message != "" {
-			messages[i] = p.store([]byte(r.text()))
-		}
-	}
 	base := uint64(planBase + planHeader + recordSize*len(p.records))
 	for _, r := range p.refs {
 		p.records[r.record].args[r.arg] = base + r.offset
@@ -159,29 +160,28 @@ func (p *plan) link(e entry, cmdline, length uint64) []byte {
 	for _, r := range p.pointers {
 		binary.LittleEndian.PutUint64(p.data[r[0]:], base+r[1])
 	}
-	size := base + uint64(len(p.data)) - planBase
-	p.records[len(p.records)-1].args[4] = (size + 7) / 8 // words to wipe
-
-	out := make([]byte, 0, pages(size))
+	head = make([]byte, 0, planHeader+recordSize*len(p.records))
 	words := func(w ...uint64) {
 		for _, w := range w {
-			out = binary.LittleEndian.AppendUint64(out, w)
+			head = binary.LittleEndian.AppendUint64(head, w)
 		}
 	}
 	words(cmdline+length, cmdline+MaxArgs, base+tooLongAt, min(length, 1))
-	for i, r := range p.records {
+	for i := range p.records {
+		r := &p.records[i]
+		outcome := uint64(r.skip) << 32
+		if r.message != "" {
+			outcome = base + uint64(len(p.data))
+			p.data = append(append(append(p.data, "gocat: "...), r.message...), ": error 000\n"...)
+			outcome |= (base + uint64(len(p.data)) - outcome) << 32
+		}
 		words(r.nr)
 		words(r.args[:]...)
-		words(r.mask, r.want)
-		if r.message != "" {
-			words((base + messages[i]) | uint64(len(r.text()))<<32)
-		} else {
-			words(uint64(r.skip) << 32)
-		}
+		words(r.mask, r.want, outcome)
 	}
-	return append(out, p.data...)
+	// Last, when the size is known: how many words the stub is to wipe.
+	size := base + uint64(len(p.data)) - planBase
+	end := len(head) - recordSize
+	binary.LittleEndian.PutUint64(head[end+5*8:], (size+7)/8)
+	return head, p.data
 }
-
-// text is the message of a record that must succeed. The stub writes the error
-// number over the last zeros.
-func (r *record) text() string { return "gocat: " + r.message + ": error 000\n" }

@@ -64,3 +64,21 @@ func (w fdWriter) Write(b []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// writev writes all of b. The kernel takes at most 1024 pieces at once, which a
+// guest's few dozen segments do not reach; what it does not take is written
+// piece by piece.
+func (w fdWriter) writev(b [][]byte) error {
+	n, err := unix.Writev(int(w), b)
+	if err != nil {
+		return os.NewSyscallError("writev", err)
+	}
+	for _, piece := range b {
+		done := min(n, len(piece))
+		n -= done
+		if _, err := w.Write(piece[done:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -68,16 +68,20 @@ type sealed struct {
 type part struct {
 	addr uint64 // page-aligned
 	prot image.Prot
-	data []byte         // its contents, or
+	data [][]byte       // its contents, or
 	seg  *image.Segment // those of a guest segment
 }
 
 // size is the part's length in memory and in the file, in whole pages.
 func (p *part) size() uint64 {
 	if p.seg != nil {
-		return pages(p.seg.Vaddr+p.seg.Filesz) - p.seg.Start
+		return pages(p.seg.Vaddr+p.seg.Filesz) - p.addr
 	}
-	return pages(uint64(len(p.data)))
+	n := 0
+	for _, b := range p.data {
+		n += len(b)
+	}
+	return pages(uint64(n))
 }
 
 // newSealed lays out the guest and plans its start.
@@ -90,7 +94,7 @@ func newSealed(c *Config) (*sealed, error) {
 	}
 	code, start, report := stubCode()
 	s := &sealed{Config: c, entry: stubBase + start}
-	d := &descriptors{plan: &plan{}, devices: slices.Clone(c.Devices)}
+	d := &descriptors{plan: newPlan(), devices: slices.Clone(c.Devices)}
 	d.inherit()
 	d.attach()
 
@@ -117,30 +121,31 @@ func newSealed(c *Config) (*sealed, error) {
 
 	boot, cmdline := s.bootInfo(d, manifest)
 	s.parts = append(s.parts,
-		part{addr: stubBase, prot: image.R | image.X, data: code},
-		part{addr: bootBase, prot: image.R | image.W, data: boot})
+		part{addr: stubBase, prot: image.R | image.X, data: [][]byte{code}},
+		part{addr: bootBase, prot: image.R | image.W, data: [][]byte{boot}})
 	if !c.QuietFaults {
-		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: texts()})
+		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: [][]byte{texts()}})
 	}
 	for i := range c.Image.Segments {
 		if seg := &c.Image.Segments[i]; seg.Filesz > 0 {
-			s.parts = append(s.parts, part{addr: seg.Start, prot: seg.Prot, seg: seg})
+			s.parts = append(s.parts, part{addr: seg.Vaddr &^ (image.PageSize - 1), prot: seg.Prot, seg: seg})
 		}
 	}
 	s.memory(d.plan)
 	s.signals(d.plan, stubBase+report)
 	s.confine(d.plan, filter)
-	set := d.link(entry{c.Image.Entry, c.Memory - 8, bootBase}, cmdline, uint64(len(c.Args)))
-	if len(set) > planRoom {
-		return nil, fmt.Errorf("the guest's set-up takes %d bytes: at most %d are possible; attach fewer devices", len(set), planRoom)
+	head, data := d.link(entry{c.Image.Entry, c.Memory - 8, bootBase}, cmdline, uint64(len(c.Args)))
+	if n := len(head) + len(data); n > planRoom {
+		return nil, fmt.Errorf("the guest's set-up takes %d bytes: at most %d are possible; attach fewer devices", n, planRoom)
 	}
-	s.parts = append(s.parts, part{addr: planBase, prot: image.R | image.W, data: set})
+	s.parts = append(s.parts, part{addr: planBase, prot: image.R | image.W, data: [][]byte{head, data}})
 	slices.SortFunc(s.parts, func(a, b part) int { return cmp.Compare(a.addr, b.addr) })
 	return s, nil
 }
 
 // bootInfo returns boot info, manifest and command line as they lie at bootBase,
-// and the guest address of the command line.
+// with all the room that the stub may add arguments in, and the guest address of
+// the command line.
 func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdline uint64) {
 	const mft = bootBase + bootInfoSize
 	cmdline = mft + uint64(m.Size())
@@ -149,6 +154,6 @@ func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdlin
 	}
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.epoll))
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.timer))
-	boot = m.AppendTo(boot)
-	return append(append(boot, s.Args...), 0), cmdline
+	boot = append(m.AppendTo(boot), s.Args...)
+	return append(boot, make([]byte, cmdlineSize-len(s.Args))...), cmdline
 }

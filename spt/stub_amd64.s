@@ -49,7 +49,9 @@
 #define TEXT_RSI   34
 #define TEXT_RDX   35
 #define TEXT_RIP   36
-#define TEXT_CALLS 37
+#define TEXT_AT    37
+#define TEXT_UNKNOWN 38
+#define TEXT_CALLS 39
 
 #define NONCANONICAL 0x8000000000000000
 
@@ -260,6 +262,14 @@ head:
 	CALL	·appendText(SB)
 	CMPL	BX, $SIGSYS
 	JEQ	call
+	// Only faults with a code of their own come with an address: not those that
+	// the kernel has none for, nor a signal that another process sent.
+	MOVL	SI_CODE(R12), AX
+	DECL	AX
+	CMPL	AX, $(SI_KERNEL-1)
+	JCC	tail
+	MOVL	$TEXT_AT, DX
+	CALL	·appendText(SB)
 	MOVQ	SI_ADDR(R12), AX
 	CALL	·appendHex(SB)
 	JMP	tail
@@ -268,9 +278,15 @@ call:
 	MOVQ	$NAMES, AX
 	MOVL	0(AX), AX           // number of call names
 	CMPL	DX, AX
-	CMOVLHI	AX, DX              // the name after the last is "unknown"
+	CMOVLHI	AX, DX              // the name after the last is empty
 	ADDL	$TEXT_CALLS, DX
+	MOVQ	DI, R14
 	CALL	·appendText(SB)
+	CMPQ	DI, R14
+	JNE	named
+	MOVL	$TEXT_UNKNOWN, DX
+	CALL	·appendText(SB)
+named:
 	MOVL	$TEXT_RAX, DX
 	CALL	·appendText(SB)
 	MOVL	SI_SYSCALL(R12), AX

@@ -15,7 +15,8 @@ type Set struct {
 
 // Attach opens and checks everything that o names for the devices of m, and
 // fills in the host's part of their entries: MAC, MTU, Capacity, BlockSize,
-// HostFD and Attached.
+// HostFD and Attached. A backend whose guests must not see descriptor numbers
+// clears HostFD.
 //
 // m comes from image.ParseManifest, which vouches for the names and types in it.
 // Every device must be attached, else the error is a *NotAttachedError; a
@@ -88,14 +89,24 @@ func attach(m image.Manifest, o *Options, open func(*Device, *Options) error) (*
 	return s, nil
 }
 
-// distinct refuses one descriptor behind two devices: each would take the
-// other's input, and epoll takes a descriptor only once.
+// distinct refuses one descriptor or tap behind two devices: each would take
+// the other's input, and the kernel takes neither twice.
 func distinct(devices []Device) error {
 	for i, d := range devices {
 		for _, e := range devices[:i] {
-			if d.Inherited && e.Inherited && d.FD == e.FD {
-				return fmt.Errorf("descriptor %d is attached to both %s and net %s; each network device needs its own", d.FD, Declared{e.Name, e.Type}, quote(d.Name))
+			if d.Type != image.Net || e.Type != image.Net {
+				continue
 			}
+			what := ""
+			switch {
+			case d.Inherited && e.Inherited && d.FD == e.FD:
+				what = fmt.Sprintf("descriptor %d", d.FD)
+			case d.Path != "" && d.Path == e.Path:
+				what = fmt.Sprintf("interface %q", d.Path)
+			default:
+				continue
+			}
+			return fmt.Errorf("%s is attached to both net %s and net %s; each network device needs its own", what, quote(e.Name), quote(d.Name))
 		}
 	}
 	return nil

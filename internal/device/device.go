@@ -15,7 +15,7 @@ type Kind uint8
 // Kinds of host descriptors.
 const (
 	File      Kind = iota + 1 // regular file or raw disk read in sequence: always ready
-	Null                      // other character device that epoll refuses (/dev/null, /dev/zero): always ready
+	Null                      // other descriptor that epoll refuses (/dev/null, /dev/zero): always ready
 	Pipe                      // pipe or FIFO
 	TTY                       // terminal, either side of a pseudoterminal
 	Stream                    // stream socket
@@ -32,7 +32,7 @@ func (k Kind) String() string {
 	case File:
 		return "file"
 	case Null:
-		return "character device"
+		return "unpollable device"
 	case Pipe:
 		return "pipe"
 	case TTY:

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Via says how a Port keeps from blocking.
+// Via says how a Port keeps from blocking, and so which system calls it makes.
 type Via uint8
 
 // Ways to read and write.
@@ -73,15 +73,6 @@ func (p *Port) Close() {
 		unix.Close(p.FD)
 	}
 	*p = Port{FD: -1}
-}
-
-// Syscalls lists the numbers of the system calls that Read and Write make on
-// FD, besides poll for Polled, whose descriptor is in memory.
-func (v Via) Syscalls() []uint32 {
-	if v == Socket {
-		return []uint32{unix.SYS_RECVFROM, unix.SYS_SENDTO}
-	}
-	return []uint32{unix.SYS_READ, unix.SYS_WRITE}
 }
 
 // Read reads once into b. The error is EAGAIN when there is nothing to read; 0

@@ -145,7 +145,8 @@ func disableOffload(sock int, name string) {
 }
 
 // isTap reports whether a character device is a tap, and refuses one whose
-// packets are not plain Ethernet frames.
+// packets are not plain Ethernet frames. A tap without IFF_NO_PI goes unseen:
+// TUNGETIFF uses the same bit for IFF_NOFILTER.
 func isTap(fd int) (bool, error) {
 	ifr, err := unix.NewIfreq("")
 	if err != nil {
@@ -161,8 +162,8 @@ func isTap(fd int) (bool, error) {
 	switch flags := ifr.Uint16(); {
 	case flags&unix.IFF_TAP == 0:
 		return false, fmt.Errorf("descriptor %d is the tun %q, which carries IP packets; a guest wants Ethernet, a tap", fd, ifr.Name())
-	case flags&unix.IFF_NO_PI == 0, flags&unix.IFF_VNET_HDR != 0:
-		return false, fmt.Errorf("descriptor %d is the tap %q with a header before each frame; attach it with IFF_NO_PI and without IFF_VNET_HDR", fd, ifr.Name())
+	case flags&unix.IFF_VNET_HDR != 0:
+		return false, fmt.Errorf("descriptor %d is the tap %q with a header before each frame; attach it without IFF_VNET_HDR", fd, ifr.Name())
 	}
 	return true, nil
 }

@@ -66,7 +66,8 @@ func (p Prot) String() string {
 	return string(b)
 }
 
-// Segment is one PT_LOAD that occupies guest memory.
+// Segment is one PT_LOAD that occupies guest memory. Start and End are rounded by
+// p_align, which may exceed a page; Prot holds for all of that range.
 type Segment struct {
 	Index  int    // number of the program header, for messages
 	Start  uint64 // guest address of the first page, page-aligned

@@ -1,0 +1,149 @@
+package tender
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/guest"
+	"gocat/internal/device"
+	"gocat/internal/image"
+	"gocat/spt"
+)
+
+// Guest is a loaded image. Close it after use.
+type Guest struct {
+	*Invocation
+	Image *image.Image
+	File  io.ReaderAt // the image's bytes
+	Name  string      // for messages and as process name
+	fd    int
+}
+
+// Load opens and parses the invocation's image, or makes the bundled cat's.
+func (inv *Invocation) Load() (*Guest, error) {
+	g := &Guest{Invocation: inv, fd: -1}
+	var err error
+	if inv.Kernel == "" {
+		err = g.bundled()
+	} else {
+		err = g.open()
+	}
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	if b := inv.Backend; b != 0 && b != g.Image.Target {
+		g.Close()
+		return nil, fmt.Errorf("%s is built for %v, not for %v: run it with --backend=%v", inv.Kernel, g.Image.Target, b, g.Image.Target)
+	}
+	return g, nil
+}
+
+// Close releases the image's file.
+func (g *Guest) Close() {
+	if g.fd >= 0 {
+		unix.Close(g.fd)
+		g.fd = -1
+	}
+}
+
+func (g *Guest) bundled() error {
+	target := g.Backend
+	if target == 0 {
+		target = image.SPT
+	}
+	b, err := guest.Cat(target, g.Variant)
+	if err != nil {
+		return err
+	}
+	g.File, g.Name = bytes.NewReader(b), "cat"
+	g.Args = []string{"--solo5:quiet", "-l", "netif:quiet"}
+	g.Image, err = image.Parse(g.File)
+	return err
+}
+
+func (g *Guest) open() error {
+	var err error
+	// O_NONBLOCK: a FIFO without a writer must not hang.
+	g.fd, err = unix.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("%s: could not open: %w", g.Kernel, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(g.fd, &st); err != nil {
+		return fmt.Errorf("%s: %w", g.Kernel, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%s: not a regular file: KERNEL is a unikernel image", g.Kernel)
+	}
+	g.File = file(g.fd)
+	g.Image, err = image.Parse(g.File)
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.Kernel, err)
+	}
+	g.Name = strings.TrimSuffix(filepath.Base(g.Kernel), "."+g.Image.Target.String())
+	return nil
+}
+
+// file is an io.ReaderAt on a descriptor that it does not own.
+type file int
+
+func (f file) ReadAt(b []byte, off int64) (int, error) {
+	n := 0
+	for n < len(b) {
+		k, err := unix.Pread(int(f), b[n:], off+int64(n))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			return n, io.EOF
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// Run runs the guest and returns its exit status. An spt guest replaces the
+// process, so for it Run returns only on error.
+func (g *Guest) Run() (status int, err error) {
+	if g.Image.Target == image.HVT {
+		return 0, fmt.Errorf("%s is built for hvt: this version tends spt guests only", g.Name)
+	}
+	set, err := device.Attach(g.Image.Manifest, &g.Devices)
+	if err != nil {
+		return 0, err
+	}
+	defer set.Close()
+	c, err := g.SPT(set)
+	if err != nil {
+		return 0, err
+	}
+	return 0, spt.Run(c)
+}
+
+// SPT returns the spt backend's configuration of the guest with its devices.
+func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
+	if g.EOF == device.EOFAgain {
+		return nil, fmt.Errorf("--eof=again: an spt guest reads its descriptors itself and sees their end; only --backend=hvt can hide it")
+	}
+	return &spt.Config{
+		Image:       g.Image,
+		Manifest:    g.Image.Manifest,
+		File:        g.File,
+		Memory:      g.Memory,
+		Devices:     set.Devices,
+		Args:        g.commandLine(),
+		Name:        g.Name,
+		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
+		QuietFaults: g.QuietFaults,
+		ExecHeap:    g.ExecHeap,
+	}, nil
+}

@@ -1,0 +1,103 @@
+package tender
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrHelp says that the arguments ask for help.
+var ErrHelp = errors.New("help requested")
+
+// Invocation is a parsed command line.
+type Invocation struct {
+	*Options
+	Kernel string   // path of the image; "" for the bundled cat
+	Args   []string // the guest's
+}
+
+// Parse reads [OPTION ...] [--] [KERNEL [ARG ...]]. Options end at the first
+// argument that is not one, so that the guest's own options are its own. Both
+// --name=value and --name value are understood.
+func Parse(args []string, table []Option) (*Invocation, error) {
+	type setting struct {
+		opt   Option
+		value string
+	}
+	var settings []setting
+	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			break
+		}
+		if arg == "--help" || arg == "-h" {
+			return nil, ErrHelp
+		}
+		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+		name, dev, hasDev := strings.Cut(name, ":")
+		opt, ok := find(table, name, strings.HasPrefix(arg, "--"))
+		switch {
+		case !ok || hasDev && !opt.Named:
+			return nil, fmt.Errorf("unknown option %s: see --help", arg)
+		case opt.Arg == "" && hasValue:
+			return nil, fmt.Errorf("option %s takes no value", arg)
+		case hasDev && !hasValue:
+			return nil, fmt.Errorf("option %s needs a value: --%s:NAME=VALUE", arg, opt.Name)
+		case opt.Arg != "" && !hasValue:
+			if len(args) == 0 {
+				return nil, fmt.Errorf("option %s needs a value: %s", arg, opt.Arg)
+			}
+			value, args = args[0], args[1:]
+		}
+		if hasDev {
+			value = dev + "=" + value
+		}
+		settings = append(settings, setting{opt, value})
+	}
+	inv := &Invocation{Options: New()}
+	if len(args) > 0 {
+		inv.Kernel, inv.Args = args[0], args[1:]
+	} else if err := inv.bundledDefaults(); err != nil {
+		return nil, err
+	}
+	for _, s := range settings {
+		if err := s.opt.Set(inv.Options, s.value); err != nil {
+			return nil, fmt.Errorf("--%s: %w", s.opt.Name, err)
+		}
+	}
+	return inv, nil
+}
+
+// find returns the option called name, or, for a single dash, with the letter
+// name.
+func find(table []Option, name string, long bool) (Option, bool) {
+	for _, opt := range table {
+		if long && opt.Name == name || !long && len(name) == 1 && opt.Short == name[0] {
+			return opt, true
+		}
+	}
+	return Option{}, false
+}
+
+// bundledDefaults attaches the standard input to the bundled cat. Its MTU is
+// the largest, for packets only make a pipe slow.
+func (o *Options) bundledDefaults() error {
+	return errors.Join(o.Devices.SetNet("stdin=@0"), o.Devices.SetNetMTU("stdin=65535"))
+}
+
+// commandLine joins the guest's arguments with single spaces, as Solo5's
+// tenders do; with --quote those that a guest would split are quoted.
+func (inv *Invocation) commandLine() string {
+	if !inv.Quote {
+		return strings.Join(inv.Args, " ")
+	}
+	quoted := make([]string, len(inv.Args))
+	for i, arg := range inv.Args {
+		if arg == "" || strings.ContainsAny(arg, " \t\n\"'\\") {
+			arg = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg) + `"`
+		}
+		quoted[i] = arg
+	}
+	return strings.Join(quoted, " ")
+}

@@ -1,0 +1,246 @@
+package seccomp
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/testhost"
+)
+
+// sptWorld is what a child under an spt policy has: real devices, and memory to
+// point calls at.
+type sptWorld struct {
+	net, peer, disk, epoll, timer int
+	buf                           [4096]byte
+	text                          [2]byte
+	timerspec                     unix.ItimerSpec
+}
+
+func newSPTWorld() *sptWorld {
+	w := &sptWorld{text: [2]byte{'h', 'i'}}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	check(err)
+	w.net, w.peer = pair[0], pair[1]
+	w.disk, err = unix.MemfdCreate("disk", 0)
+	check(err)
+	check(unix.Ftruncate(w.disk, 4*512))
+	w.epoll, err = unix.EpollCreate1(0)
+	check(err)
+	w.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, 0)
+	check(err)
+	check(unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, w.timer, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	w.timerspec.Value.Nsec = 1 // of the monotonic clock: long past
+	return w
+}
+
+func (w *sptWorld) grants() SPTGrants {
+	return SPTGrants{
+		EpollFD: w.epoll, TimerFD: w.timer,
+		Net: []NetGrant{{"net", w.net}}, Block: []BlockGrant{{"disk", w.disk, 512, 4 * 512}},
+	}
+}
+
+// calls returns calls by name. The good ones are what a guest does.
+func (w *sptWorld) calls() (good, bad map[string]Call) {
+	buf := uint64(uintptr(unsafe.Pointer(&w.buf)))
+	spec := uint64(uintptr(unsafe.Pointer(&w.timerspec)))
+	text := uint64(uintptr(unsafe.Pointer(&w.text)))
+	net, disk, epoll, timer := uint64(w.net), uint64(w.disk), uint64(w.epoll), uint64(w.timer)
+	good = map[string]Call{
+		"print":       call(unix.SYS_WRITE, 1, text, 2),
+		"send":        call(unix.SYS_WRITE, net, buf, 64),
+		"receive":     call(unix.SYS_READ, net, buf, 64),
+		"write-block": call(unix.SYS_PWRITE64, disk, buf, 512, 3*512),
+		"read-block":  call(unix.SYS_PREAD64, disk, buf, 512, 0),
+		"set-timer":   call(unix.SYS_TIMERFD_SETTIME, timer, 1, spec, 0),
+		"wait":        call(unix.SYS_EPOLL_PWAIT, epoll, buf, 2, 1<<64-1, 0, 1234567),
+		"monotonic":   call(unix.SYS_CLOCK_GETTIME, 1, buf),
+		"wall-clock":  call(unix.SYS_CLOCK_GETTIME, 0, buf),
+	}
+	bad = map[string]Call{
+		"read-console":    call(unix.SYS_READ, 0, buf, 0),
+		"high-descriptor": call(unix.SYS_READ, 1<<32|net, buf, 0),
+		"exit-as-high":    call(unix.SYS_READ, unix.SYS_EXIT_GROUP<<32|uint64(w.peer), buf, 0),
+		"write-stderr":    call(unix.SYS_WRITE, 2, buf, 0),
+		"past-the-end":    call(unix.SYS_PWRITE64, disk, buf, 512, 3*512+1),
+		"two-blocks":      call(unix.SYS_PREAD64, disk, buf, 1024, 0),
+		"signal-mask":     call(unix.SYS_EPOLL_PWAIT, epoll, buf, 1, 0, buf, 8),
+		"cpu-clock":       call(unix.SYS_CLOCK_GETTIME, 2, buf),
+		"get-fs":          call(unix.SYS_ARCH_PRCTL, 0x1003, buf),
+		"getpid":          call(unix.SYS_GETPID),
+		"getpid-x32":      call(unix.SYS_GETPID | x32Bit),
+		"no-such-call":    call(0x3fffffff),
+		"minus-one":       call(1<<32 - 1),
+	}
+	return good, bad
+}
+
+// sptChild does all good calls, each of which must succeed, then the named one
+// if any, and exits. A name ending in "+trap" takes the policy with a reporter.
+func sptChild(arg string) {
+	runtime.LockOSThread()
+	w := newSPTWorld()
+	_, err := unix.Write(w.peer, make([]byte, 64))
+	check(err)
+	good, bad := w.calls()
+	name, trap := strings.CutSuffix(arg, "+trap")
+	last, known := bad[name]
+	if !known && name != "" {
+		panic("no call " + name)
+	}
+	grants := w.grants()
+	if trap {
+		grants.Reporter = &testReporter
+	}
+	if trap {
+		// As when the reporter resumes a guest: no one handles the signal, so
+		// that the kernel kills instead of delivering it.
+		mask := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGSYS - 1)}}
+		check(unix.PthreadSigmask(unix.SIG_BLOCK, &mask, nil))
+	}
+	var calls []Call
+	for _, name := range []string{"receive", "send", "write-block", "read-block", "set-timer", "wait", "monotonic", "wall-clock", "print"} {
+		calls = append(calls, good[name])
+		delete(good, name)
+	}
+	if len(good) != 0 {
+		panic(fmt.Sprint("good calls left: ", good))
+	}
+	if known {
+		calls = append(calls, last)
+	}
+	got := make([]unix.Errno, len(calls))
+	exit := call(unix.SYS_EXIT_GROUP, survived)
+	if errno := install(loadable(SPT(grants)), 0, calls, got); errno != 0 {
+		exit.Args[0] = 1
+	}
+	for _, errno := range got {
+		if errno != 0 {
+			exit.Args[0] = 2
+		}
+	}
+	exit.make()
+}
+
+// TestKernelKills makes one forbidden call a child, under the real program.
+func TestKernelKills(t *testing.T) {
+	status, out := runChild(t, "spt", "")
+	if status.ExitStatus() != survived || out != "hi" {
+		t.Fatalf("a child that does what it may: status %#x, output %q", status, out)
+	}
+	_, bad := new(sptWorld).calls()
+	for name := range bad {
+		for _, suffix := range []string{"", "+trap"} {
+			status, out := runChild(t, "spt", name+suffix)
+			if !status.Signaled() || status.Signal() != unix.SIGSYS || out != "hi" {
+				t.Errorf("%s%s: status %#x, output %q, want death by SIGSYS", name, suffix, status, out)
+			}
+		}
+	}
+}
+
+// i386Child calls getpid by int 0x80, under a policy that allows that number as
+// an x86-64 call (writev) if arg is "filtered", and exits.
+func i386Child(arg string) {
+	runtime.LockOSThread()
+	code, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	check(err)
+	copy(code, []byte{0xb8, 20, 0, 0, 0, 0xcd, 0x80, 0xc3}) // mov eax, 20; int 0x80; ret
+	check(unix.Mprotect(code, unix.PROT_READ|unix.PROT_EXEC))
+	start := &code[0]
+	closure := &start // what a function value points at
+	getpid := *(*func())(unsafe.Pointer(&closure))
+	if arg == "filtered" {
+		p := &Policy{Name: "i386", Deny: Kill}
+		p.allow(20, "getpid of i386")
+		p.allow(unix.SYS_EXIT_GROUP, "exit")
+		if errno := install(loadable(p), 0, nil, nil); errno != 0 {
+			panic(errno)
+		}
+	}
+	getpid()
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, survived, 0, 0)
+}
+
+func TestKernelKillsI386(t *testing.T) {
+	if status, _ := runChild(t, "i386", "free"); status.ExitStatus() != survived {
+		testhost.Skip(t, "the kernel has no 32-bit calls (CONFIG_IA32_EMULATION)")
+	}
+	if status, _ := runChild(t, "i386", "filtered"); !status.Signaled() || status.Signal() != unix.SIGSYS {
+		t.Errorf("status %#x, want death by SIGSYS", status)
+	}
+}
+
+// hvtChild works the Go runtime under the hvt policy, in all threads: it starts
+// threads, collects garbage, grows the heap and is preempted. Then it makes a
+// call that arg names.
+func hvtChild(arg string) {
+	eventfd, err := unix.Eventfd(1, 0)
+	check(err)
+	p := HVT(HVTGrants{PID: unix.Getpid(), VCPUFD: 1000, EpollFD: 1001, TimerFD: 1002, Read: []int{eventfd}})
+	debug.SetGCPercent(-1) // as the tender does: the scavenger's timer starts the network poller
+	if errno := install(loadable(p), unix.SECCOMP_FILTER_FLAG_TSYNC, nil, nil); errno != 0 {
+		panic(errno)
+	}
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			if i%2 == 0 {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+			}
+			var keep [][]byte
+			for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
+				keep = append(keep, make([]byte, 1<<16))
+				if len(keep) == 64 {
+					keep = nil
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	runtime.GC()
+	var count [8]byte
+	if n, err := unix.Read(eventfd, count[:]); n != 8 || err != nil {
+		panic(fmt.Sprint(n, err))
+	}
+	switch arg {
+	case "getppid":
+		unix.Getppid()
+	case "fork":
+		syscall.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
+	case "execute":
+		unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
+	case "kvm":
+		_, _, errno := syscall.RawSyscall(unix.SYS_IOCTL, 1000, 0xae80, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+	}
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, survived, 0, 0)
+}
+
+func TestKernelHVT(t *testing.T) {
+	for range 5 {
+		if status, out := runChild(t, "hvt", "nothing"); status.ExitStatus() != survived {
+			t.Fatalf("a child that does what it may: status %#x\n%s", status, out)
+		}
+	}
+	if status, out := runChild(t, "hvt", "kvm"); status.ExitStatus() != int(unix.EBADF) {
+		t.Errorf("KVM_RUN: status %#x, want %s\n%s", status, strconv.Itoa(int(unix.EBADF)), out)
+	}
+	for _, name := range []string{"getppid", "fork", "execute"} {
+		if status, out := runChild(t, "hvt", name); !status.Signaled() || status.Signal() != unix.SIGSYS {
+			t.Errorf("%s: status %#x, want death by SIGSYS\n%s", name, status, out)
+		}
+	}
+}

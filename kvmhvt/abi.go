@@ -45,5 +45,8 @@ const (
 // haltCookieMax is the space that a halt cookie must have (HVT_HALT_COOKIE_MAX).
 const haltCookieMax = 512
 
-// featureRing is HVT_FEATURE_RING_IO.
-const featureRing = 1 << 0
+// Bits of host_features in the boot info.
+const (
+	featureRing       = 1 << 0  // HVT_FEATURE_RING_IO
+	featureFullWrites = 1 << 31 // gocat's own: guest.FeatureFullWrites
+)

@@ -47,9 +47,9 @@ func (b *bootInfo) write(mem []byte) error {
 	for _, v := range []uint64{b.memSize, b.kernelEnd, b.tscHz, cmdlineAddr, manifestAddr} {
 		out = le.AppendUint64(out, v)
 	}
-	features := uint32(0)
+	features := uint32(featureFullWrites)
 	if b.ring != 0 {
-		features = featureRing
+		features |= featureRing
 	}
 	out = le.AppendUint32(out, features)
 	out = le.AppendUint32(out, 0) // guest_features, the guest's answer

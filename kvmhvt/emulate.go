@@ -87,7 +87,7 @@ func (c *cpu) privileged() (bool, error) {
 		return false, nil
 	}
 	if err == errUnknown {
-		return true, stopf("the guest at privilege level 3 used an instruction that is not emulated: %s (% x): %s: --cpl=0 runs such guests", c.disassemble(inst, raw), raw[:max(inst.Len, 1)], c.regs)
+		return true, stopf("the guest at privilege level 3 used an instruction that is not emulated: %s: %s: --cpl=0 runs such guests", disassemble(inst, raw), c.regs)
 	}
 	if err != nil {
 		return true, err
@@ -115,12 +115,12 @@ func onlyLevel0(op x86asm.Op, raw []byte) bool {
 	return op == 0 && len(raw) > 1 && raw[0] == 0x0f && raw[1] == 0x01
 }
 
-// disassemble is the instruction in words, with the function it is in.
-func (c *cpu) disassemble(inst x86asm.Inst, raw []byte) string {
+// disassemble is an instruction in words and bytes; raw may be longer.
+func disassemble(inst x86asm.Inst, raw []byte) string {
 	if inst.Op == 0 {
-		return "unknown"
+		return fmt.Sprintf("unknown (% x)", raw)
 	}
-	return inst.String()
+	return fmt.Sprintf("%v (% x)", inst, raw[:inst.Len])
 }
 
 func (r *regs) String() string {

@@ -47,7 +47,7 @@ func (m *guestMemory) slice(what string, addr, n uint64, prot image.Prot) ([]byt
 		if prot == image.W {
 			access = "writable"
 		}
-		return nil, stopf("Invalid guest address: %s: %d bytes at %#x are not all %s guest memory", what, n, addr, access)
+		return nil, stopf("Invalid guest access: gpa=0x%x, sz=%d: %s: not all of it is %s guest memory", addr, n, what, access)
 	}
 	return m.b[addr:][:n:n], nil
 }

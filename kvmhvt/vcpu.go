@@ -117,8 +117,8 @@ func (t *tender) internalError() error {
 	if t.config.CPL == 0 {
 		hint = ": this host's KVM emulates privilege level 0 and does not know the instruction; run without --cpl=0"
 	}
-	return stopf("KVM: internal error exit: suberror=0x%x: rip=%#x: %s (% x)%s",
-		m.run32(runSubError), m.regs.rip, t.cpu.disassemble(inst, raw), raw, hint)
+	return stopf("KVM: internal error exit: suberror=0x%x: rip=%#x: %s%s",
+		m.run32(runSubError), m.regs.rip, disassemble(inst, raw), hint)
 }
 
 // trap serves an exception of a guest at privilege level 3: the processor has

@@ -8,24 +8,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctl makes a request whose argument is an integer and returns its result.
+// ioctl makes a request whose argument is an integer and returns its result. A
+// signal of the Go runtime's interrupts the creation of a virtual machine; then
+// it tries again.
 func ioctl(fd int, request, arg uintptr) (int, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, arg)
-	if errno != 0 {
-		return -1, errno
+	for {
+		r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, arg)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return -1, errno
+		}
+		return int(r), nil
 	}
-	return int(r), nil
 }
 
 // ioctlPtr makes a request whose argument is a structure. T must have the
 // layout that request encodes the size of; the kernel keeps no pointer to it.
 // It does not tell Go's scheduler: none of the requests it is used for sleeps.
 func ioctlPtr[T any](fd int, request uintptr, arg *T) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(arg)))
-	if errno != 0 {
-		return errno
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(arg)))
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return errno
+		}
+		return nil
 	}
-	return nil
 }
 
 // The sizes that the requests encode.

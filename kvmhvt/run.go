@@ -68,9 +68,14 @@ func Run(c *Config) (Exit, error) {
 		return Exit{}, err
 	}
 	t.signals = <-signals
-	// The thread in the guest holds one place of the scheduler.
-	if runtime.GOMAXPROCS(0) < 2 {
-		runtime.GOMAXPROCS(2)
+	// The threads of the guest and of the ring each hold a place of the
+	// scheduler; a signal needs one more.
+	places := 2
+	if t.ring != nil {
+		places = 3
+	}
+	if runtime.GOMAXPROCS(0) < places {
+		runtime.GOMAXPROCS(places)
 	}
 	debug.SetGCPercent(-1)
 	done, err := t.confine(c.Confine)

@@ -125,6 +125,8 @@ func (t *tender) attach() error {
 	if err := s.waits.open(&t.ending); err != nil {
 		return err
 	}
+	text := textRanges()
+	s.waits.idle = func() { dropText(text) }
 	for i := range t.config.Devices {
 		d := &t.config.Devices[i]
 		if d.Handle < 1 || d.Handle >= image.MaxEntries {

@@ -15,6 +15,7 @@ type waitSet struct {
 	epoll, timer int          // -1 when not open
 	always       uint64       // handles that are always ready: epoll refuses files
 	ending       *atomic.Bool // set, with a signal to the thread, to end a wait
+	idle         func()       // called once, before the first wait that may take long; may be nil
 	events       [image.MaxEntries + 1]unix.EpollEvent
 }
 
@@ -59,6 +60,10 @@ func (w *waitSet) wait(timeout uint64) (ready uint64, n int, err error) {
 	} else {
 		timeout = min(timeout, maxTimeout)
 		spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(timeout))}
+		if w.idle != nil {
+			w.idle()
+			w.idle = nil
+		}
 		if err := unix.TimerfdSettime(w.timer, 0, &spec, nil); err != nil {
 			return 0, 0, stopf("Could not set timer: %v", err)
 		}

@@ -284,7 +284,7 @@ func TestBrokenPipe(t *testing.T) {
 func TestNonBlocking(t *testing.T) {
 	const size = 1 << 20
 	in, out := [2]int{}, [2]int{}
-	if err := errors.Join(unix.Pipe(in[:]), unix.Pipe(out[:])); err != nil {
+	if err := errors.Join(unix.Pipe2(in[:], unix.O_CLOEXEC), unix.Pipe2(out[:], unix.O_CLOEXEC)); err != nil {
 		t.Fatal(err)
 	}
 	stdin, stdout := os.NewFile(uintptr(in[0]), "in"), os.NewFile(uintptr(out[1]), "out")

@@ -119,8 +119,11 @@ func tenderCommand(t testing.TB, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, append([]string{"tend"}, args...)...)
-	cmd.Env = append(os.Environ(), "GORACE=")
+	tend := []string{"tend"}
+	if !confine {
+		tend = append(tend, "--unconfined")
+	}
+	cmd := exec.Command(self, append(tend, args...)...)
 	return cmd
 }
 

@@ -51,6 +51,7 @@ func mustAssemble(t testing.TB, p *Policy) []unix.SockFilter {
 }
 
 func TestCheckAcceptsEveryPolicy(t *testing.T) {
+	t.Parallel()
 	for _, p := range testPolicies() {
 		if err := Check(p, mustAssemble(t, p)); err != nil {
 			t.Error(err)

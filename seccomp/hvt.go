@@ -17,6 +17,10 @@ type HVTGrants struct {
 // descriptors alone, and what the Go runtime asks of the kernel meanwhile:
 // threads with exactly its own flags and memory that is never executable.
 //
+// The runtime's network poller is not among it: timers, os.File and the heap's
+// scavenger make an epoll of its own, so the tender uses none of them by then
+// (debug.SetGCPercent(-1) stills the scavenger).
+//
 // The tender checks a guest's block requests itself, and a request may span
 // blocks, so the bounds on size and offset here are a second line of defence.
 func HVT(g HVTGrants) *Policy {

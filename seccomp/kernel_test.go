@@ -27,10 +27,12 @@ var children = map[string]func(arg string){
 	"spt":   sptChild,
 	"hvt":   hvtChild,
 	"i386":  i386Child,
+	"long":  longChild,
 }
 
 // TestKernel compares policies with the kernel's decisions on every boundary call.
 func TestKernel(t *testing.T) {
+	t.Parallel()
 	for i := range sweepPolicies(0) {
 		status, out := runChild(t, "sweep", strconv.Itoa(i))
 		if status.ExitStatus() != survived {
@@ -202,7 +204,7 @@ func sweepChild(arg string) {
 			panic(errno)
 		}
 		done.Store(true)
-		for { // this thread can make no call any more, not even to exit
+		for done.Load() { // this thread can make no call any more, not even to exit
 		}
 	}()
 	for !done.Load() {

@@ -149,6 +149,39 @@ func TestKernelKills(t *testing.T) {
 	}
 }
 
+// longest returns a policy whose program has exactly the 4096 instructions that
+// the kernel takes, and that allows exiting.
+func longest() *Policy {
+	p := &Policy{Name: "longest", Deny: Kill}
+	for n := range 816 {
+		p.allow(unix.SYS_READ, "fill the program", fd(n))
+	}
+	p.allow(unix.SYS_GETPID, "fill the program")
+	p.allow(unix.SYS_GETTID, "fill the program")
+	p.allow(unix.SYS_EXIT_GROUP, "exit")
+	return p
+}
+
+func longChild(string) {
+	runtime.LockOSThread()
+	errno := install(loadable(longest()), 0, nil, nil)
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, survived+uintptr(errno), 0, 0)
+}
+
+func TestLongestProgram(t *testing.T) {
+	p := longest()
+	if n := len(mustAssemble(t, p)); n != maxProgram {
+		t.Fatalf("%d instructions, want %d", n, maxProgram)
+	}
+	if status, out := runChild(t, "long", ""); status.ExitStatus() != survived {
+		t.Errorf("the kernel refuses the longest program: status %#x\n%s", status, out)
+	}
+	p.allow(unix.SYS_GETPPID, "exceed the limit")
+	if _, err := p.Assemble(); err == nil {
+		t.Error("a longer program assembles")
+	}
+}
+
 // i386Child calls getpid by int 0x80, under a policy that allows that number as
 // an x86-64 call (writev) if arg is "filtered", and exits.
 func i386Child(arg string) {

@@ -95,6 +95,7 @@ func randomCall(rnd *rand.Rand, p *Policy) Call {
 // TestPrograms compares the policies with their programs in a foreign
 // interpreter, on all boundary calls and on a million random ones.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	policies := testPolicies()
 	rnd := rand.New(rand.NewPCG(1, 2))
 	perPolicy := 1_000_000/len(policies) + 1

@@ -2,8 +2,11 @@ package spt
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
 )
 
 // Flags of rt_sigaction (asm/signal.h).
@@ -13,12 +16,28 @@ const (
 	saRestorer = 0x04000000
 )
 
+// blocked is the set of signals that wait while the reporter runs: those that it
+// reports, so that a second one kills, and the one of a standard error that
+// nobody reads. Signals that ask the guest to end do not wait, for a report may
+// take for ever: standard error may be full.
+func blocked() (set uint64) {
+	for _, s := range append(reported(), unix.SIGPIPE) {
+		set |= 1 << (s - 1)
+	}
+	return set
+}
+
+// reported lists the signals of faults and forbidden calls.
+func reported() []unix.Signal {
+	return []unix.Signal{unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP}
+}
+
 // signals plans the handlers: the reporter for faults and forbidden calls, and,
 // as process 1, which the kernel spares the default action, for the signals
 // that ask it to end.
 func (s *sealed) signals(p *plan, handler uint64) {
 	action := make([]byte, 0, 32) // struct kernel_sigaction
-	for _, word := range []uint64{handler, saSiginfo | saOnStack | saRestorer, handler, exact} {
+	for _, word := range []uint64{handler, saSiginfo | saOnStack | saRestorer, handler, blocked()} {
 		action = binary.LittleEndian.AppendUint64(action, word)
 	}
 	stack := make([]byte, 0, 24) // stack_t
@@ -32,7 +51,7 @@ func (s *sealed) signals(p *plan, handler uint64) {
 	}
 	p.must("could not give signal handlers a stack", 0, unix.SYS_SIGALTSTACK, stack, 0)
 	if !s.QuietFaults {
-		catch(unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP)
+		catch(reported()...)
 	}
 	p.when(exact, 1, func() {
 		catch(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
@@ -46,7 +65,8 @@ func (s *sealed) confine(p *plan, filter []unix.SockFilter) {
 		p.try(unix.SYS_PRCTL, unix.PR_SET_NAME, cstring(s.Name))
 	}
 	p.must("could not set no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-	if s.QuietFaults {
+	onStderr := func(d device.Device) bool { return d.FD == 2 }
+	if s.QuietFaults && !slices.ContainsFunc(s.Devices, onStderr) {
 		p.try(unix.SYS_CLOSE, 2)
 	}
 	p.program("could not install the seccomp filter", filter)

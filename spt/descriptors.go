@@ -64,7 +64,7 @@ func (d *descriptors) inherit() {
 	// of the guest's gets its number.
 	for _, n := range []int{0, 2} {
 		d.when(exact, errno(unix.EBADF), func() {
-			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, 0)
+			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK)
 		}, unix.SYS_FCNTL, n, unix.F_GETFD)
 		d.hold(n)
 	}
@@ -207,16 +207,16 @@ func (d *descriptors) openPath(dev *device.Device) {
 			dev.Capacity, unix.SYS_LSEEK, dev.FD, 0, unix.SEEK_END)
 		return
 	}
-	socket := d.take()
+	d.must(what(*dev)+": could not open /dev/net/tun", fd,
+		unix.SYS_OPENAT, atFDCWD, cstring("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	request := make([]byte, 40) // struct ifreq
 	copy(request[:unix.IFNAMSIZ-1], dev.Path)
+	socket := d.take()
 	d.must("could not make a socket", uint64(socket), unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
 	d.must(what(*dev)+": there is no interface "+dev.Path, 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
 	d.try(unix.SYS_CLOSE, socket)
 	d.free(socket)
 	binary.LittleEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_TAP|unix.IFF_NO_PI)
-	d.must(what(*dev)+": could not open /dev/net/tun", fd,
-		unix.SYS_OPENAT, atFDCWD, cstring("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	d.must(what(*dev)+": could not attach interface "+dev.Path, 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
 }
 

@@ -14,8 +14,9 @@ import (
 //
 // The stub makes the call and compares result&mask with want. When they differ
 // and the first half is the address of a message, it prints the message (the
-// second half is its length) with the error number and exits with status 1;
-// when the first half is 0, it skips as many records as the second half says.
+// second half is its length), with the error number if the call failed, and
+// exits with status 1; when the first half is 0, it skips as many records as the
+// second half says.
 type plan struct {
 	records []record
 	data    []byte

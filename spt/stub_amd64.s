@@ -21,6 +21,7 @@
 // system call instruction at offset 0 is the only one that the filter lets
 // write to standard error: see seccomp.Reporter.
 
+#define BOOT     0x11000
 #define PLAN     0x30000
 #define RECORDS  0x30020
 #define NAMES    0x20000
@@ -156,10 +157,14 @@ next:
 	ADDQ	$80, BX
 	JMP	record
 
-	// The message ends in "000\n": write the error number over the zeros.
+	// The message ends in ": error 000\n": write the error number over the zeros,
+	// or cut that off if the call did not fail but had the wrong result.
 errno:
 	MOVQ	BP, AX
 	NEGQ	AX
+	LEAQ	-1(AX), CX
+	CMPQ	CX, $4095
+	JCC	unexpected
 	LEAQ	-2(SI)(DX*1), DI
 	MOVQ	DX, R8
 	MOVL	$10, R9
@@ -171,6 +176,10 @@ digit:
 	CMPB	0(DI), $0x30
 	JEQ	digit
 	MOVQ	R8, DX
+	JMP	fail
+unexpected:
+	SUBQ	$11, DX
+	MOVB	$0x0a, -1(SI)(DX*1)
 fail:
 	MOVL	$SYS_write, AX
 	MOVL	$2, DI
@@ -196,10 +205,12 @@ around:
 	LEAQ	WINDOW(R14), DI
 	MOVQ	$TASKEND, SI
 	SUBQ	DI, SI
+	JLE	window              // it reaches to the end
 	MOVL	$SYS_munmap, AX
 	SYSCALL
 	TESTQ	AX, AX
 	JNE	result
+window:
 	LEAQ	-WINDOW(R14), DI
 page:
 	MOVL	$4096, SI
@@ -219,8 +230,7 @@ enter:
 	MOVQ	24(BX), DX
 	MOVQ	32(BX), DI
 	MOVQ	40(BX), CX
-	LEAQ	-8(SP), SP
-	MOVQ	AX, 0(SP)           // RET below enters the guest and leaves SP as asked
+	MOVQ	AX, (LINE-BOOT)(DX) // the stack may be read-only, or bss that is to be zero
 	XORL	AX, AX
 	CLD
 	REP
@@ -238,11 +248,11 @@ enter:
 	XORL	R13, R13
 	XORL	R14, R14
 	XORL	R15, R15
-	RET
+	JMP	(LINE-BOOT)(DI)
 
-// The fault reporter: DI signal, SI siginfo, DX ucontext. Every signal is
-// blocked here, so what the reporter does last kills the guest for good and with
-// the signal's own status. The texts are numbered in layout.go.
+// The fault reporter: DI signal, SI siginfo, DX ucontext. The signals that it
+// reports are blocked here, so what it does last kills the guest for good and
+// with the signal's own status. The texts are numbered in layout.go.
 TEXT ·stubReport(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	DI, BX
 	CMPL	BX, $SIGILL

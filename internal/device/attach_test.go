@@ -196,10 +196,10 @@ func TestAttachFails(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"declared but not attached: net 'in' (--net in=IFACE|@FD), block 'disk' (--block disk=PATH)", nil},
+		{"declared but not attached: block 'disk' (--block disk=PATH), net 'in' (--net in=IFACE|@FD)", nil},
 		{"not attached: block 'disk' (--block disk=PATH)", []string{"net", read, "block-sector-size", "disk=512"}},
 		{"not attached: net 'in'", []string{"block", "disk=" + good, "net-mac", "in=02:00:00:00:00:01"}},
-		{"Resource not declared in manifest: 'disk': no such net device; it declares net 'in', block 'disk'", []string{"net-mtu", "disk=100"}},
+		{"Resource not declared in manifest: 'disk': no such net device; it declares block 'disk', net 'in'", []string{"net-mtu", "disk=100"}},
 		{"Resource not declared in manifest: 'x'", []string{"net", read, "block", "x=" + good}},
 		{"is not readable: it is open for writing only", []string{"net", write, "block", "disk=" + good}},
 		{"descriptor 2147483647 is not open", []string{"net", "in=@2147483647", "block", "disk=" + good}},
@@ -212,7 +212,8 @@ func TestAttachFails(t *testing.T) {
 		{"file name too long", []string{"net", read, "block", "disk=" + strings.Repeat("a", 5000)}},
 		{"no interface \"gocat-none\"", []string{"net", "in=gocat-none", "block", "disk=" + good}},
 	} {
-		m := manifest(Declared{"in", image.Net}, Declared{"disk", image.Block})
+		// The disk comes first, so that it is open when the tap fails.
+		m := manifest(Declared{"disk", image.Block}, Declared{"in", image.Net})
 		o := options(t, test.args...)
 		check := unchanged(t)
 		_, err := Attach(m, o)
@@ -222,7 +223,7 @@ func TestAttachFails(t *testing.T) {
 		}
 		check()
 		checkLine(t, err)
-		if m[1] != (image.Entry{Name: "in", Type: image.Net}) || m[2] != (image.Entry{Name: "disk", Type: image.Block}) {
+		if m[1] != (image.Entry{Name: "disk", Type: image.Block}) || m[2] != (image.Entry{Name: "in", Type: image.Net}) {
 			t.Errorf("%q: changed the manifest: %+v", test.args, m)
 		}
 	}
@@ -314,6 +315,20 @@ func TestAttachCloexec(t *testing.T) {
 	s.Close()
 	if _, err := w.Write([]byte("x")); err != nil {
 		t.Errorf("the pipe is broken after Close: %v", err)
+	}
+
+	// Even then not one that Attach opens itself.
+	path := disk(t, 512)
+	next, err := unix.Dup(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	o = options(t, "block", "disk="+path, "net", "in=@"+itoa(next))
+	o.AllowCloexec = true
+	_, err = Attach(manifest(Declared{"disk", image.Block}, Declared{"in", image.Net}), o)
+	if err == nil || !strings.Contains(err.Error(), "is not open") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -37,7 +37,8 @@ func TestWiden(t *testing.T) {
 		t.Errorf("read %q, %v", buf[:max(n, 0)], err)
 	}
 
-	// Never narrower.
+	// Never narrower, where this process may go beyond pipe-max-size at all
+	// (CAP_SYS_RESOURCE).
 	if _, err := unix.FcntlInt(uintptr(r), unix.F_SETPIPE_SZ, 2*maxPipe); err == nil {
 		Widen(r)
 		if now := capacity(t, r); now != 2*maxPipe {

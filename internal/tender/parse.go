@@ -9,6 +9,8 @@ import (
 // ErrHelp says that the arguments ask for help.
 var ErrHelp = errors.New("help requested")
 
+var errNoKernel = errors.New("KERNEL is empty: give the path of a unikernel image")
+
 // Invocation is a parsed command line.
 type Invocation struct {
 	*Options
@@ -57,7 +59,9 @@ func Parse(args []string, table []Option) (*Invocation, error) {
 	}
 	inv := &Invocation{Options: New()}
 	if len(args) > 0 {
-		inv.Kernel, inv.Args = args[0], args[1:]
+		if inv.Kernel, inv.Args = args[0], args[1:]; inv.Kernel == "" {
+			return nil, errNoKernel
+		}
 	} else if err := inv.bundledDefaults(); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,23 @@ func Skip(t testing.TB, reason string) {
 	if os.Getenv("CI") != "" {
 		t.Fatal("in CI nothing may be missing: " + reason)
 	}
+	skip(t, reason)
+}
+
+// skip skips t and notes why in the file that GOCAT_SKIPPED names, from which
+// make test tells the user.
+func skip(t testing.TB, reason string) {
+	t.Helper()
+	if name := os.Getenv("GOCAT_SKIPPED"); name != "" {
+		f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(reason + "\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Skip(reason)
 }
 
@@ -22,7 +39,7 @@ func Solo5(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("GOCAT_SOLO5")
 	if dir == "" {
-		t.Skip("GOCAT_SOLO5 does not name a built Solo5 checkout")
+		skip(t, "GOCAT_SOLO5 does not name a built Solo5 checkout")
 	}
 	return dir
 }

@@ -52,3 +52,20 @@ func Tmpfs(t testing.TB, dir string) {
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
+
+// addrNoRandomize is ADDR_NO_RANDOMIZE of linux/personality.h.
+const addrNoRandomize = 0x0040000
+
+// FixedLayout runs f on a thread whose children have their stack, vdso and
+// mappings where every process without address space randomisation has them.
+func FixedLayout(t testing.TB, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, addrNoRandomize, 0, 0)
+	if errno != 0 {
+		t.Fatalf("personality: %v", errno)
+	}
+	defer unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0)
+	f()
+}

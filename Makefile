@@ -1,0 +1,37 @@
+# make build   ./gocat, and the bundled cat as cat.spt and cat.hvt
+# make run     build, then run cat on a pipe, a file and /dev/null
+# make test    vet and test everything
+
+# One static binary, built by the Go toolchain alone. The version control stamp
+# would fail in a checkout that belongs to somebody else.
+export CGO_ENABLED = 0
+export GOFLAGS = -buildvcs=false
+
+.PHONY: build run test check-go clean
+
+build: check-go
+	go build -trimpath -ldflags='-s -w' -o gocat ./cmd/gocat
+	./gocat guest --backend=spt -o cat.spt
+	./gocat guest --backend=hvt -o cat.hvt
+
+run: build
+	@echo; echo '== a pipe:  uptime | ./gocat run'
+	@{ uptime || date; } 2>/dev/null | ./gocat run
+	@echo '== a file:  ./gocat run < LICENSE | cmp - LICENSE'
+	@./gocat run < LICENSE | cmp - LICENSE && echo same
+	@echo '== /dev/null:  ./gocat run < /dev/null'
+	@./gocat run < /dev/null && echo ended at once
+
+# Tests look at the host, so a cached result says nothing.
+test: check-go
+	go vet ./...
+	@rm -f skipped.log
+	GOCAT_SKIPPED=$(CURDIR)/skipped.log go test -count=1 -timeout=10m ./...
+	@if [ -z "$$CI" ] && [ -s skipped.log ]; then echo 'Tests that were skipped, and what they lacked:'; sort skipped.log | uniq -c; fi
+
+check-go:
+	@command -v go >/dev/null || { echo 'gocat needs Go, at least version $(shell sed -n "s/^go //p" go.mod): https://go.dev/dl' >&2; exit 1; }
+	@go version
+
+clean:
+	rm -f gocat cat.spt cat.hvt skipped.log

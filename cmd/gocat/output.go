@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// results lets print write to standard output, and reports what cannot be
+// written there. (A closed pipe ends the process, as it does every filter.)
+func results(print func(io.Writer) error) error {
+	out := bufio.NewWriter(os.Stdout)
+	if err := print(out); err != nil {
+		return err
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
+}
+
+// printJSON prints v indented.
+func printJSON(v any) error {
+	return results(func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	})
+}
+
+// raw is results for what is not text: it refuses a terminal.
+func raw(print func(io.Writer) error) error {
+	if _, err := unix.IoctlGetTermios(1, unix.TCGETS); err == nil {
+		return errors.New("standard output is a terminal, and this is binary: redirect it")
+	}
+	return results(print)
+}
+
+// printer prints formatted text until the first error, which it keeps.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+// writeFile makes the file at path of what write writes, as a whole or not at
+// all: it appears, or takes the place of an older one, when it is complete. A
+// link is followed. A path that is something else than a file, as /dev/null, is
+// written to; "-" is standard output.
+func writeFile(path string, mode os.FileMode, write func(io.Writer) error) error {
+	if path == "-" {
+		return raw(write)
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory: name a file", path)
+	} else if err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".gocat-*")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	defer removeOnSignal(f.Name())()
+	if err := finish(f, path, mode, write); err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return err
+	}
+	return nil
+}
+
+// finish writes the temporary file f and moves it to path.
+func finish(f *os.File, path string, mode os.FileMode, write func(io.Writer) error) error {
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// removeOnSignal sees to it that a signal that ends the process also removes
+// the file. The function it returns ends that.
+func removeOnSignal(name string) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		if s, ok := <-signals; ok {
+			os.Remove(name)
+			os.Exit(128 + int(s.(syscall.Signal)))
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+	}
+}

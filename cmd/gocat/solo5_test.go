@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"gocat/internal/testhost"
+)
+
+// suiteSetup makes the interfaces that Solo5's tests expect, then runs the spt
+// tests of tests.bats.
+const suiteSetup = `set -e
+ip link set lo up
+for n in 100 101 102; do ip tuntap add tap$n mode tap; done
+ip addr add 10.0.0.1/24 dev tap100
+ip addr add 10.1.0.1/24 dev tap101
+ip link set tap102 mtu 9000
+for n in 100 101 102; do ip link set tap$n up; done
+exec bats --tap --filter 'spt$|noexec' tests.bats`
+
+// Solo5's own test suite, unmodified, finds a link to gocat where it looks for
+// solo5-spt.
+func TestSolo5Suite(t *testing.T) {
+	solo5, err := filepath.Abs(testhost.Solo5(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range []string{"bats", "ip", "ping"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			testhost.Skip(t, err.Error())
+		}
+	}
+	if os.Geteuid() != 0 {
+		testhost.Skip(t, "only root can make taps")
+	}
+	// The suite goes up from its own directory to the tender, so that
+	// directory is a real one and its contents are links.
+	dir := t.TempDir()
+	entries, err := os.ReadDir(filepath.Join(solo5, "tests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"Makeconf.sh"}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, "tests/"+e.Name())
+		}
+	}
+	suite, err := os.ReadFile(filepath.Join(solo5, "tests/tests.bats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range []string{"tests", "tenders/spt"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tests/tests.bats"), suite, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := os.Symlink(filepath.Join(solo5, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(program, filepath.Join(dir, "tenders/spt/solo5-spt")); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := exec.Command("sh", "-c", suiteSetup)
+	cmd.Dir = filepath.Join(dir, "tests")
+	cmd.Env = append(os.Environ(), "BATS_TMPDIR="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	want := regexp.MustCompile(`(?m)^@test "(.* spt|noexec.*)" \{`).FindAll(suite, -1)
+	passed := 0
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "ok ") && !strings.Contains(line, "# skip") {
+			passed++
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	if err != nil || passed == 0 || passed != len(want) {
+		t.Errorf("%d of %d tests passed: %v\n%s", passed, len(want), err, out)
+	}
+}

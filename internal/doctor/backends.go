@@ -1,0 +1,115 @@
+package doctor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sptGuest runs the bundled cat from end to end.
+func (h *Host) sptGuest() Result {
+	input := bytes.Repeat([]byte("gocat doctor\n"), 1000)
+	out, err := h.Gocat(input, "run", "--backend=spt")
+	switch {
+	case err != nil:
+		return Result{Status: Fail, Found: "could not try one", Means: err.Error()}
+	case out.Status != 0:
+		r := Result{Status: Fail, Found: fmt.Sprintf("the bundled cat ended with status %d", out.Status), Mend: "see the lines above"}
+		if line, _, _ := strings.Cut(string(out.Stderr), "\n"); line != "" {
+			r.Means = strings.TrimPrefix(line, "gocat: ")
+		}
+		return r
+	case !bytes.Equal(out.Stdout, input):
+		return Result{Status: Fail, Found: "the bundled cat lost data",
+			Means: fmt.Sprintf("it was given %d bytes and gave %d", len(input), len(out.Stdout)), Mend: "please report it"}
+	}
+	return Result{Found: "the bundled cat runs", Means: "spt guests work"}
+}
+
+// KVM_GET_API_VERSION of linux/kvm.h and the only version there is.
+const (
+	kvmGetAPIVersion = 0xae00
+	kvmAPIVersion    = 12
+)
+
+// kvm checks for /dev/kvm and says which implementation is behind it.
+func (h *Host) kvm() Result {
+	fd, err := unix.Open(filepath.Join(h.Root, "dev/kvm"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		r := Result{Status: Warn, Found: "cannot open /dev/kvm (" + err.Error() + ")", Means: "no hvt guests"}
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			r.Mend = "load kvm_intel or kvm_amd, enable virtualisation in the firmware, and in a container pass the device in"
+		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+			r.Mend = "join the group that owns it: usermod -aG kvm $USER"
+		}
+		return r
+	}
+	defer unix.Close(fd)
+	n, err := unix.IoctlRetInt(fd, kvmGetAPIVersion)
+	if err != nil || n != kvmAPIVersion {
+		return Result{Status: Warn, Found: fmt.Sprintf("/dev/kvm has API version %d (%v)", n, err), Means: "no hvt guests"}
+	}
+	return h.kvmKind()
+}
+
+func (h *Host) kvmKind() Result {
+	kind := ""
+	for _, k := range []string{"kvm_intel", "kvm_amd", "kvm_pvm"} {
+		if unix.Access(filepath.Join(h.Root, "sys/module", k), unix.F_OK) == nil {
+			kind = k
+			break
+		}
+	}
+	cpu, _ := h.read("proc/cpuinfo")
+	_, flags, _ := strings.Cut(cpu, "\nflags")
+	flags, _, _ = strings.Cut(flags, "\n")
+	nested := ""
+	for _, f := range strings.Fields(flags) {
+		if f == "hypervisor" {
+			nested = ", nested in another hypervisor"
+		}
+	}
+	switch kind {
+	case "kvm_intel":
+		return Result{Found: "/dev/kvm is kvm_intel (VT-x)" + nested, Means: "guests run natively"}
+	case "kvm_amd":
+		return Result{Found: "/dev/kvm is kvm_amd (AMD-V)" + nested, Means: "guests run natively"}
+	case "kvm_pvm":
+		return Result{Found: "/dev/kvm is kvm_pvm, without VT-x or AMD-V" + nested,
+			Means: "guest code at CPL 0 is emulated, some 1 us an instruction and no SSE; at CPL 3 it runs natively"}
+	}
+	return Result{Status: Warn, Found: "/dev/kvm is of an unknown kind" + nested, Means: "hvt guests may be slow"}
+}
+
+func (h *Host) taps() Result {
+	fd, err := unix.Open(filepath.Join(h.Root, "dev/net/tun"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+		return Result{Found: "/dev/net/tun can be opened", Means: "guests can be attached to taps; those of other users take CAP_NET_ADMIN"}
+	}
+	r := Result{Status: Warn, Found: "cannot open /dev/net/tun (" + err.Error() + ")", Means: "no taps; inherited descriptors work"}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
+		r.Mend = "modprobe tun, and in a container pass the device in"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		r.Mend = "permission to read and write it, usually chmod 666 /dev/net/tun"
+	}
+	return r
+}
+
+// landlock asks for the ABI version (landlock_create_ruleset(2)).
+func (h *Host) landlock() Result {
+	const versionFlag = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, versionFlag)
+	if errno != 0 {
+		return Result{Status: Warn, Found: "none (" + errno.Error() + ")",
+			Means: "the hvt tender goes without this layer; spt guests have no use for it",
+			Mend:  "a kernel with CONFIG_SECURITY_LANDLOCK, booted with landlock in lsm="}
+	}
+	return Result{Found: fmt.Sprintf("ABI version %d", n), Means: "the hvt tender can give up its access to files"}
+}

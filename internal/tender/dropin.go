@@ -1,0 +1,191 @@
+package tender
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
+	"gocat/internal/image"
+)
+
+// DropIn is one of Solo5's tenders, whose name gocat answers to: scripts that
+// call it find its options, its exit statuses, and the messages they look for.
+type DropIn struct {
+	Prog   string // as invoked, without directories
+	Target image.Target
+}
+
+// DropInFor returns the tender that argv0 names, if it names one.
+func DropInFor(argv0 string) (DropIn, bool) {
+	prog := filepath.Base(argv0)
+	switch prog {
+	case "solo5-spt":
+		return DropIn{prog, image.SPT}, true
+	case "solo5-hvt":
+		return DropIn{prog, image.HVT}, true
+	}
+	return DropIn{}, false
+}
+
+// dropInOption is an option of Solo5's tenders. The value is what follows
+// prefix, which is the whole option when it ends in neither ':' nor '='.
+type dropInOption struct {
+	prefix, value, help string
+	set                 func(*Options, string) error
+}
+
+func (d DropIn) options() []dropInOption {
+	all := []dropInOption{
+		{"--mem=", "MB", "guest memory in megabytes (default 512)", func(o *Options, v string) error {
+			if o.setMemory(v) != nil {
+				return errMem
+			}
+			return nil
+		}},
+		{"--net:", "NAME=IFACE|@FD", "attach tap IFACE or descriptor FD as network NAME", func(o *Options, v string) error {
+			return o.Devices.SetNet(v)
+		}},
+		{"--net-mac:", "NAME=MAC", "address of network NAME", func(o *Options, v string) error {
+			return o.Devices.SetNetMAC(v)
+		}},
+		{"--block:", "NAME=PATH", "attach file or block device PATH as block storage NAME", func(o *Options, v string) error {
+			return o.Devices.SetBlock(v)
+		}},
+		{"--block-sector-size:", "NAME=BYTES", "sector size of block storage NAME (default 512)", func(o *Options, v string) error {
+			return o.Devices.SetBlockSectorSize(v)
+		}},
+	}
+	if d.Target == image.SPT {
+		all = append(all, dropInOption{"--x-exec-heap", "", "make heap and stack executable (dangerous)", func(o *Options, _ string) error {
+			o.ExecHeap = true
+			return nil
+		}})
+	}
+	return all
+}
+
+// errMem is the one mistake that Solo5's tenders answer without their usage.
+var errMem = errors.New("--mem")
+
+// Main runs the tender with its arguments and returns the exit status. An spt
+// guest replaces the process, so for it Main returns only on error.
+func (d DropIn) Main(args []string) (status int) {
+	operand := 0
+	for ; operand < len(args) && strings.HasPrefix(args[operand], "-"); operand++ {
+		switch args[operand] {
+		case "--help":
+			return d.usage()
+		case "--version":
+			say(d.Prog + " tender, version gocat\nABI version 2\n")
+			return 0
+		}
+		if args[operand] == "--" {
+			operand++
+			break
+		}
+	}
+	if operand == len(args) {
+		d.warn("Missing KERNEL operand")
+		return d.usage()
+	}
+	if args[operand] == "" {
+		return d.fail(errNoKernel)
+	}
+	inv := &Invocation{Options: New(), Kernel: args[operand], Args: args[operand+1:]}
+	g, err := inv.Load()
+	if err != nil {
+		return d.fail(err)
+	}
+	defer g.Close()
+	if g.Image.Target != d.Target {
+		return d.fail(fmt.Errorf("%s: Executable is not for the solo5-%v target", g.Kernel, d.Target))
+	}
+	for _, arg := range args[:operand] {
+		if arg == "--" {
+			break
+		}
+		switch err := d.set(inv.Options, arg); {
+		case errors.Is(err, errMem):
+			d.warn("Malformed argument to --mem")
+			return 1
+		case err != nil:
+			if !errors.Is(err, errUnknown) {
+				d.warn(err.Error())
+			}
+			d.warn("Invalid option: `" + arg + "'")
+			return d.usage()
+		}
+	}
+	status, err = g.Run()
+	var missing *device.NotAttachedError
+	if errors.As(err, &missing) {
+		for _, line := range missing.Lines() {
+			d.warn(line)
+		}
+		return 1
+	}
+	if err != nil {
+		return d.fail(err)
+	}
+	return status
+}
+
+var errUnknown = errors.New("unknown option")
+
+// set applies one option.
+func (d DropIn) set(o *Options, arg string) error {
+	for _, opt := range d.options() {
+		value, ok := strings.CutPrefix(arg, opt.prefix)
+		if ok && (opt.value != "" || value == "") {
+			return opt.set(o, value)
+		}
+	}
+	return errUnknown
+}
+
+func (d DropIn) fail(err error) int {
+	d.warn(err.Error())
+	return 1
+}
+
+func (d DropIn) warn(message string) { say(d.Prog + ": " + oneLine(message) + "\n") }
+
+// usage prints how to call the tender and returns the status 1, with which
+// Solo5's end even when asked for it.
+func (d DropIn) usage() int {
+	text := "usage: " + d.Prog + " [ OPTIONS ] [ -- ] KERNEL [ ARGS ]\n" +
+		"KERNEL is a unikernel built for " + d.Prog + ", ARGS are the unikernel's own.\n" +
+		"This is gocat (see gocat --help), which takes Solo5's options here:\n"
+	for _, opt := range d.options() {
+		text += "    " + opt.prefix + opt.value + " (" + opt.help + ")\n"
+	}
+	say(text + "    --help (this text)\n    --version\n")
+	return 1
+}
+
+// say writes to standard error. There is nobody to tell if that fails.
+func say(s string) { unix.Write(2, []byte(s)) }
+
+// oneLine makes a message safe for one line of a terminal: file names and
+// arguments in it may hold anything.
+func oneLine(s string) string {
+	clean := func(r rune) bool { return r >= ' ' && (r < 0x7f || r > 0x9f) }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			b.WriteRune(r)
+		} else {
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,126 @@
+package tender
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"gocat/guest"
+	"gocat/internal/device"
+	"gocat/internal/image"
+)
+
+func TestParse(t *testing.T) {
+	inv, err := Parse([]string{"--mem=4", "--backend", "hvt", "--eof=zero", "--profile=strict", "-quote", "--guest=simple",
+		"--quiet-faults", "--x-exec-heap", "--net:a=@0", "--", "k", "--mem=1", "--", "-x"}, Table())
+	if err == nil {
+		t.Fatalf("-quote, with a single dash, was taken as an option: %+v", inv)
+	}
+	inv, err = Parse([]string{"--mem=4", "--backend", "hvt", "--eof=zero", "--profile=strict", "--quote", "--guest=simple",
+		"--quiet-faults", "--x-exec-heap", "--net:a=@0", "--", "k", "--mem=1", "--", "-x"}, Table())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inv.Kernel != "k" || strings.Join(inv.Args, " ") != "--mem=1 -- -x" {
+		t.Errorf("kernel %q, arguments %q", inv.Kernel, inv.Args)
+	}
+	if inv.Memory != 4<<20 || inv.Backend != image.HVT || inv.EOF != device.EOFZero || inv.Profile != ProfileStrict ||
+		!inv.Quote || inv.Variant != guest.Simple || !inv.QuietFaults || !inv.ExecHeap {
+		t.Errorf("%+v", inv.Options)
+	}
+	inv, err = Parse(nil, Table())
+	if err != nil || inv.Kernel != "" || inv.Memory != DefaultMemory || inv.Variant != guest.Advanced || inv.Profile != ProfileDefault {
+		t.Errorf("defaults: %+v, %v", inv, err)
+	}
+}
+
+// Both spellings of an option, Solo5's and gocat's, mean the same, and so do
+// both ways to give a value. Later settings win, also over those of the bundled
+// cat.
+func TestSpellings(t *testing.T) {
+	attached := func(args ...string) device.Device {
+		t.Helper()
+		inv, err := Parse(args, Table())
+		if err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		m := image.Manifest{{Type: image.Reserved}, {Name: "stdin", Type: image.Net}}
+		set, err := device.Prepare(m, &inv.Devices)
+		if err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		defer set.Close()
+		return set.Devices[0]
+	}
+	for _, args := range [][]string{
+		{"--net:stdin=@5", "--net-mtu:stdin=900"}, {"--net=stdin=@5", "--net-mtu=stdin=900"}, {"--net", "stdin=@5", "--net-mtu", "stdin=900"},
+		{"--net:stdin=tap0", "--net-mtu=stdin=1", "--net:stdin=@5", "--net-mtu:stdin=900"},
+	} {
+		for _, kernel := range [][]string{nil, {"kernel"}} {
+			if d := attached(append(args, kernel...)...); d.FD != 5 || d.MTU != 900 {
+				t.Errorf("%q: descriptor %d, MTU %d", args, d.FD, d.MTU)
+			}
+		}
+	}
+	if d := attached(); !d.Inherited || d.FD != 0 || d.MTU != 65535 {
+		t.Errorf("the bundled cat's device is %+v", d)
+	}
+}
+
+func TestParseHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"--mem=1", "--help", "k"}, {"--mem=nonsense", "-h"}} {
+		if _, err := Parse(args, Table()); !errors.Is(err, ErrHelp) {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if inv, err := Parse([]string{"k", "--help"}, Table()); err != nil || len(inv.Args) != 1 {
+		t.Errorf("help of the guest's: %v", err)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	args := []string{"--name=a b", "", `"quoted"`, `back\slash`, "plain", "it's"}
+	for _, test := range []struct {
+		quote bool
+		want  string
+	}{
+		{false, `--name=a b  "quoted" back\slash plain it's`},
+		{true, `"--name=a b" "" "\"quoted\"" "back\\slash" plain "it's"`},
+	} {
+		inv := &Invocation{Options: &Options{Quote: test.quote}, Args: args}
+		if got := inv.commandLine(); got != test.want {
+			t.Errorf("quote %v: %s, want %s", test.quote, got, test.want)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain: 'words' é": "plain: 'words' é",
+		"two\nlines":       `two\nlines`,
+		"\x1b[31mred\x7f":  `\x1b[31mred\x7f`,
+		"\u009b31m":        `\u009b31m`,
+	} {
+		if got := oneLine(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Whatever the arguments, the guest gets the last of them untouched.
+func FuzzParse(f *testing.F) {
+	f.Add("--mem=4\x00--net:a=@0\x00--\x00k\x00--mem=1")
+	f.Add("--net\x00a=tap0\x00-h")
+	f.Add("-\x00--block-sector-size:=\x00")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00")
+		inv, err := Parse(args, Table())
+		if err != nil || inv.Kernel == "" {
+			return
+		}
+		guest := append([]string{inv.Kernel}, inv.Args...)
+		if len(guest) > len(args) || strings.Join(guest, "\x00") != strings.Join(args[len(args)-len(guest):], "\x00") {
+			t.Errorf("%q: kernel and arguments are %q", args, guest)
+		}
+	})
+}

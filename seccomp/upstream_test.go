@@ -1,0 +1,168 @@
+package seccomp
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	elastic "github.com/elastic/go-seccomp-bpf"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// fixed is what to do when a test below fails because go-seccomp-bpf improved.
+const fixed = "go-seccomp-bpf no longer has this defect: say so in docs/upstream-go-seccomp-bpf.md, " +
+	"drop this test, and let elasticProgram assemble whole policies at once"
+
+// elasticVM assembles a policy with go-seccomp-bpf.
+func elasticVM(t *testing.T, p elastic.Policy) *bpf.VM {
+	t.Helper()
+	prog, err := p.Assemble()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, err := bpf.NewVM(prog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vm
+}
+
+func elasticRule(name string, conds ...elastic.Condition) elastic.NameWithConditions {
+	return elastic.NameWithConditions{Name: name, Conditions: conds}
+}
+
+func elasticAllow(rules ...elastic.NameWithConditions) elastic.Policy {
+	return elastic.Policy{
+		DefaultAction: elastic.ActionKillProcess,
+		Syscalls:      []elastic.SyscallGroup{{Action: elastic.ActionAllow, NamesWithCondtions: rules}},
+	}
+}
+
+// TestUpstreamComparesArgumentsWithNumbers keeps the reason why gocat has an
+// assembler of its own: a policy that allows reading descriptor 63, and exiting,
+// also allows reading descriptor 5 (the kernel ignores a descriptor's high half).
+func TestUpstreamComparesArgumentsWithNumbers(t *testing.T) {
+	p := elasticAllow(elasticRule("read", elastic.Condition{Argument: 0, Operation: elastic.Equal, Value: 63}))
+	p.Syscalls = append(p.Syscalls, elastic.SyscallGroup{Action: elastic.ActionAllow, Names: []string{"exit_group"}})
+	vm := elasticVM(t, p)
+	if got := runVM(t, vm, call(unix.SYS_READ, 5)); got != Kill {
+		t.Errorf("read of descriptor 5: %v, want kill: not the defect that we know", got)
+	}
+	if got := runVM(t, vm, call(unix.SYS_READ, unix.SYS_EXIT_GROUP<<32|5)); got != Allow {
+		t.Errorf("read of descriptor exit_group<<32|5: %v. %s", got, fixed)
+	}
+	ours := &Policy{Name: "ours", Deny: Kill}
+	ours.allow(unix.SYS_READ, "read", fd(63))
+	ours.allow(unix.SYS_EXIT_GROUP, "exit")
+	if got := runVM(t, newVM(t, mustAssemble(t, ours)), call(unix.SYS_READ, unix.SYS_EXIT_GROUP<<32|5)); got != Kill {
+		t.Errorf("our own program: %v, want kill", got)
+	}
+}
+
+// TestUpstreamMisplacesLongJumps keeps the other reason: a policy that allows
+// blocks of 21 devices allows writing anything anywhere, because a jump of more
+// than 255 instructions goes one short and compares the number with an offset.
+func TestUpstreamMisplacesLongJumps(t *testing.T) {
+	program := func(devices uint64) *bpf.VM {
+		var rules []elastic.NameWithConditions
+		for _, name := range []string{"pread64", "pwrite64"} {
+			for dev := range devices {
+				rules = append(rules, elasticRule(name,
+					elastic.Condition{Argument: 0, Operation: elastic.Equal, Value: 100 + dev},
+					elastic.Condition{Argument: 2, Operation: elastic.Equal, Value: 512},
+					elastic.Condition{Argument: 3, Operation: elastic.LessOrEqual, Value: 1 << 20}))
+			}
+		}
+		return elasticVM(t, elasticAllow(rules...))
+	}
+	ungranted := call(unix.SYS_PWRITE64, 5, 0, 6, 1<<60)
+	if got := runVM(t, program(20), ungranted); got != Kill {
+		t.Errorf("write to descriptor 5 beside 20 devices: %v, want kill: not the defect that we know", got)
+	}
+	if got := runVM(t, program(21), ungranted); got != Allow {
+		t.Errorf("write to descriptor 5 beside 21 devices: %v. %s", got, fixed)
+	}
+}
+
+// elasticProgram assembles a policy with go-seccomp-bpf in a way that avoids
+// both defects: every rule as a policy of its own, stripped of the checks in
+// front and the default action behind, and given a fresh load of the number.
+// Conditions on the instruction pointer it cannot express.
+func elasticProgram(t *testing.T, p *Policy) []bpf.Instruction {
+	t.Helper()
+	const prologue = 5 // load and check of the architecture, load of the number, check for x32
+	kill := bpf.RetConstant{Val: uint32(Kill)}
+	prog := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offArch, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AUDIT_ARCH_X86_64, SkipTrue: 1},
+		kill,
+		bpf.LoadAbsolute{Off: offNr, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: x32Bit, SkipFalse: 1},
+		kill,
+	}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		alone := elasticAllow()
+		if name := SyscallName(r.Nr); len(r.Conds) == 0 {
+			alone.Syscalls[0].Names = []string{name}
+		} else {
+			alone.Syscalls[0].NamesWithCondtions = []elastic.NameWithConditions{{Name: name, Conditions: elasticConditions(t, r)}}
+		}
+		code, err := alone.Assemble()
+		if err != nil {
+			t.Fatal(err)
+		}
+		prog = append(prog, bpf.LoadAbsolute{Off: offNr, Size: 4})
+		prog = append(prog, code[prologue:len(code)-1]...)
+	}
+	return append(prog, bpf.RetConstant{Val: uint32(p.Deny)})
+}
+
+func elasticConditions(t *testing.T, r *Rule) elastic.ArgumentConditions {
+	t.Helper()
+	var conds elastic.ArgumentConditions
+	for _, c := range r.Conds {
+		add := func(op elastic.Operation, v uint64) {
+			conds = append(conds, elastic.Condition{Argument: uint32(c.Field), Operation: op, Value: v})
+		}
+		switch {
+		case c.Field == IP:
+			t.Fatalf("rule %v: go-seccomp-bpf knows no instruction pointer", r)
+		case c.Op == Equal:
+			add(elastic.Equal, c.Value)
+		case c.Op == AtMost:
+			add(elastic.LessOrEqual, c.Value)
+		case c.Op == Masked:
+			for bit := uint64(1); bit != 0; bit <<= 1 {
+				if c.Mask&c.Value&bit != 0 {
+					add(elastic.BitsSet, bit)
+				} else if c.Mask&bit != 0 {
+					add(elastic.BitsNotSet, bit)
+				}
+			}
+		}
+	}
+	return conds
+}
+
+// TestUpstreamAgrees compares our programs with those of go-seccomp-bpf, rule by
+// rule, for all policies without a fault reporter.
+func TestUpstreamAgrees(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for _, p := range testPolicies() {
+		if p.Deny == Trap {
+			continue
+		}
+		theirs, err := bpf.NewVM(elasticProgram(t, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours := newVM(t, mustAssemble(t, p))
+		for range 10_000 {
+			c := randomCall(rnd, p)
+			if got, want := runVM(t, ours, c), runVM(t, theirs, c); got != want {
+				t.Fatalf("policy %s: our program returns %v, go-seccomp-bpf's %v: %v", p.Name, got, want, c)
+			}
+		}
+	}
+}

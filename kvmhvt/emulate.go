@@ -58,7 +58,7 @@ func (c *cpu) privileged() (bool, error) {
 	case x86asm.CLI, x86asm.STI, x86asm.CLTS:
 		// There are no interrupts, and floating point is always on.
 	case x86asm.HLT:
-		return true, stopf("the guest halted without an exit status: rip=%#x", c.rip)
+		return true, stopAt(c.rip, "the guest halted without an exit status: rip=%#x", c.rip)
 	case x86asm.LGDT:
 		err = c.loadTable(inst, &c.gdt)
 	case x86asm.LIDT:
@@ -76,7 +76,7 @@ func (c *cpu) privileged() (bool, error) {
 	case x86asm.IRETQ:
 		return true, c.interruptReturn()
 	case x86asm.OUT, x86asm.IN, x86asm.OUTSB, x86asm.OUTSW, x86asm.OUTSD, x86asm.INSB, x86asm.INSW, x86asm.INSD:
-		return true, stopf("Invalid guest port access: port=0x%x: rip=%#x", c.port(inst), c.rip)
+		return true, stopAt(c.rip, "Invalid guest port access: port=0x%x: rip=%#x", c.port(inst), c.rip)
 	default:
 		if !onlyLevel0(inst.Op, raw) {
 			return false, nil
@@ -87,7 +87,7 @@ func (c *cpu) privileged() (bool, error) {
 		return false, nil
 	}
 	if err == errUnknown {
-		return true, stopf("the guest at privilege level 3 used an instruction that is not emulated: %s: %s: --cpl=0 runs such guests", disassemble(inst, raw), c.regs)
+		return true, stopAt(c.rip, "the guest at privilege level 3 used an instruction that is not emulated: %s: %s: --cpl=0 runs such guests", disassemble(inst, raw), c.regs)
 	}
 	if err != nil {
 		return true, err

@@ -18,7 +18,7 @@ func (c *cpu) exception(vector int, code uint64) error {
 	switch vector {
 	case vectorPF:
 		if code&1 != 0 { // the page is there and forbids the access
-			return stopf("KVM: host/guest translation fault: %s %#x, rip=%#x", accessOf(code), c.cr2, c.rip)
+			return stopAt(c.rip, "KVM: host/guest translation fault: %s %#x, rip=%#x", accessOf(code), c.cr2, c.rip)
 		}
 	case vectorGP:
 		if done, err := c.privileged(); done || err != nil {
@@ -109,7 +109,7 @@ func (c *cpu) unhandled(vector int, code uint64, why error) error {
 	if vector == vectorPF {
 		at = fmt.Sprintf(" at %#x", c.cr2)
 	}
-	return stopf("guest fault %s%s, error code %#x, and %v: %s", exceptionName(vector), at, code, why, c.regs)
+	return stopAt(c.rip, "guest fault %s%s, error code %#x, and %v: %s", exceptionName(vector), at, code, why, c.regs)
 }
 
 // hasErrorCode says whether the processor pushes an error code for a vector.

@@ -82,7 +82,7 @@ func tend(args []string) int {
 		return fail(err)
 	}
 	file := bytes.NewReader(b)
-	c.File = file
+	c.File, c.ELF = file, b
 	if c.Image, err = image.Parse(file); err != nil {
 		return fail(err)
 	}

@@ -20,12 +20,18 @@ type stop struct {
 	status int
 	signal int // signal that is the cause, or 0
 	reason string
+	rip    uint64 // where the guest was, if that says more; else 0
 }
 
 func (s *stop) Error() string { return s.reason }
 
 func stopf(format string, args ...any) error {
 	return &stop{status: 1, reason: fmt.Sprintf(format, args...)}
+}
+
+// stopAt is stopf for what an instruction of the guest did.
+func stopAt(rip uint64, format string, args ...any) error {
+	return &stop{status: 1, reason: fmt.Sprintf(format, args...), rip: rip}
 }
 
 // readable returns n bytes at addr that the guest can read itself. The error

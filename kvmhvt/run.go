@@ -16,6 +16,7 @@ type Config struct {
 	Image    *image.Image    // parsed from File; its target is image.HVT
 	Manifest image.Manifest  // the image's, as attached: MACs, MTUs, capacities
 	File     io.ReaderAt     // the image's contents, read once before the guest starts
+	ELF      []byte          // the same, perhaps mapped, to name functions in messages; may be nil
 	Memory   uint64          // guest memory in bytes, a multiple of 2 MiB, at most 4 GiB (1 GiB for images of ABI 1)
 	Devices  []device.Device // attached; Run uses their descriptors and closes none
 	Args     string          // guest command line, at most MaxArgs bytes, without NUL

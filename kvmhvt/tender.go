@@ -122,6 +122,7 @@ func (m *machine) protect(l *layout) error {
 func (t *tender) attach() error {
 	s := &t.services
 	s.console = console{fd: t.config.console(), waits: &s.waits}
+	device.Widen(s.console.fd) // one write takes as much as one read gave
 	if err := s.waits.open(&t.ending); err != nil {
 		return err
 	}
@@ -149,6 +150,9 @@ func (t *tender) attachNet(d *device.Device) error {
 	port, err := d.Private()
 	if err != nil {
 		return err
+	}
+	if d.Kind == device.Pipe {
+		device.Widen(d.FD)
 	}
 	s.nets[d.Handle] = &netDevice{name: d.Name, port: port, endsStream: d.EndsStream(t.config.EOF)}
 	if device.AlwaysReady(d.Kind) {

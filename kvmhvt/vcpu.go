@@ -15,8 +15,14 @@ func (t *tender) loop() Exit {
 	err := t.serve()
 	e := exitFor(err)
 	e.Counters = t.services.stats
-	if err == nil {
+	var s *stop
+	switch {
+	case err == nil:
 		e.Status = t.services.status
+	case errors.As(err, &s) && s.rip != 0:
+		if name := Symbol(t.config.ELF, s.rip); name != "" {
+			e.Reason += " in " + name
+		}
 	}
 	return e
 }
@@ -95,7 +101,7 @@ func (t *tender) where(msg string) error {
 	if err := t.machine.getRegs(); err != nil {
 		return stopf("%s: %v", msg, err)
 	}
-	return stopf("%s: rip=%#x", msg, t.machine.regs.rip)
+	return stopAt(t.machine.regs.rip, "%s: rip=%#x", msg, t.machine.regs.rip)
 }
 
 // translationFault is an access that memory's protection forbids.
@@ -103,7 +109,7 @@ func (t *tender) translationFault(what string) error {
 	if err := t.machine.getRegs(); err != nil {
 		return err
 	}
-	return stopf("KVM: host/guest translation fault: %srip=%#x", what, t.machine.regs.rip)
+	return stopAt(t.machine.regs.rip, "KVM: host/guest translation fault: %srip=%#x", what, t.machine.regs.rip)
 }
 
 // internalError explains that KVM cannot go on.
@@ -117,7 +123,7 @@ func (t *tender) internalError() error {
 	if t.config.CPL == 0 {
 		hint = ": this host's KVM emulates privilege level 0 and does not know the instruction; run without --cpl=0"
 	}
-	return stopf("KVM: internal error exit: suberror=0x%x: rip=%#x: %s%s",
+	return stopAt(m.regs.rip, "KVM: internal error exit: suberror=0x%x: rip=%#x: %s%s",
 		m.run32(runSubError), m.regs.rip, disassemble(inst, raw), hint)
 }
 

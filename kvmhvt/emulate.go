@@ -17,6 +17,7 @@ type cpu struct {
 	gdt, idt                     dtable // the guest's own; the processor never uses them
 	tr                           uint16
 	mem                          guestMemory
+	code                         [maxInstruction]byte // the instruction that fetch copied
 }
 
 // Model-specific registers that a guest may use.
@@ -31,14 +32,15 @@ const (
 // maxInstruction is the longest instruction in bytes.
 const maxInstruction = 15
 
-// fetch decodes the instruction at rip. raw is nil when there is none.
+// fetch decodes the instruction at rip. raw is nil when there is none, and valid
+// until the next call.
 func (c *cpu) fetch() (inst x86asm.Inst, raw []byte) {
 	n := min(maxInstruction, c.mem.layout.size-min(c.rip, c.mem.layout.size))
 	raw, err := c.mem.slice("instruction", c.rip, n, image.R)
 	if err != nil || n == 0 {
 		return inst, nil
 	}
-	raw = append([]byte(nil), raw...)
+	raw = c.code[:copy(c.code[:], raw)]
 	inst, err = x86asm.Decode(raw, 64)
 	if err != nil {
 		return x86asm.Inst{}, raw

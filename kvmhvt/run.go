@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"runtime/debug"
 
@@ -57,8 +58,8 @@ type Counters struct {
 // Run confines the process as c.Confine says, with all its threads and for
 // good: afterwards nothing can be opened, and a forbidden system call kills the
 // process. Before, the process must not have used the os package on pipes or
-// sockets in ways that wait. The garbage collector stays off, so that nothing
-// has to wait for the thread in the guest.
+// sockets in ways that wait. The garbage collector does not start by itself,
+// so that nothing has to wait for the thread in the guest.
 //
 // SIGINT, SIGTERM, SIGHUP and SIGQUIT end the guest at once, unless they are
 // ignored when Run is called: Status is then 1 and Signal says which.
@@ -79,6 +80,7 @@ func Run(c *Config) (Exit, error) {
 		runtime.GOMAXPROCS(places)
 	}
 	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(math.MaxInt64)
 	done, err := t.confine(c.Confine)
 	if err != nil {
 		t.close()

@@ -3,6 +3,7 @@ package kvmhvt
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -127,12 +128,18 @@ func (t *tender) internalError() error {
 		m.run32(runSubError), m.regs.rip, disassemble(inst, raw), hint)
 }
 
+// collectEvery is after how many traps the garbage that emulating instructions
+// makes is collected. It is a few hundred bytes a trap at most.
+const collectEvery = 1 << 14
+
 // trap serves an exception of a guest at privilege level 3: the processor has
 // entered the shim, pushed its frame on the shim's stack and executed the HLT
 // that is the exception's gate.
 func (t *tender) trap() error {
 	m := t.machine
-	t.services.stats.Traps++
+	if t.services.stats.Traps++; t.services.stats.Traps%collectEvery == 0 {
+		runtime.GC()
+	}
 	if err := m.getRegs(); err != nil {
 		return err
 	}

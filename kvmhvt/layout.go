@@ -21,6 +21,12 @@ type layout struct {
 	regions []region
 }
 
+// RoundMemory returns the guest memory that Solo5's tender gives for a size in
+// bytes: the next lower multiple of 2 MiB, and at least that.
+func RoundMemory(size uint64) uint64 {
+	return max(size&^(blockSize-1), blockSize)
+}
+
 // newLayout lays out guest memory of size bytes for an image, and extra bytes
 // above it. Memory between and behind segments is the guest's to read and
 // write, low memory is read-only and the lowest 64 KiB are nothing.

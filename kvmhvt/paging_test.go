@@ -129,6 +129,14 @@ func TestSystemArea(t *testing.T) {
 	}
 }
 
+func TestRoundMemory(t *testing.T) {
+	for size, want := range map[uint64]uint64{0: 2 << 20, 1 << 20: 2 << 20, 3 << 20: 2 << 20, 512 << 20: 512 << 20, 4<<30 - 1: 4<<30 - 2<<20} {
+		if got := RoundMemory(size); got != want {
+			t.Errorf("%d is rounded to %d, want %d", size, got, want)
+		}
+	}
+}
+
 func TestLayoutRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name        string

@@ -17,7 +17,12 @@ const (
 func (c *cpu) exception(vector int, code uint64) error {
 	switch vector {
 	case vectorPF:
-		if code&1 != 0 { // the page is there and forbids the access
+		if !c.mem.layout.mapped(c.cr2) {
+			// Some hosts' processors tell of mappings of the host's own that
+			// are in the way of nothing: not the guest's business.
+			code &^= faultPresent
+		}
+		if code&faultPresent != 0 { // the page is there and forbids the access
 			return stopAt(c.rip, "KVM: host/guest translation fault: %s %#x, rip=%#x", accessOf(code), c.cr2, c.rip)
 		}
 	case vectorGP:
@@ -28,12 +33,19 @@ func (c *cpu) exception(vector int, code uint64) error {
 	return c.reflect(vector, code)
 }
 
+// Bits of a page fault's error code.
+const (
+	faultPresent = 1 << 0
+	faultWrite   = 1 << 1
+	faultExecute = 1 << 4
+)
+
 // accessOf says what a page fault's error code means.
 func accessOf(code uint64) string {
 	switch {
-	case code&16 != 0:
+	case code&faultExecute != 0:
 		return "execute"
-	case code&2 != 0:
+	case code&faultWrite != 0:
 		return "write to"
 	}
 	return "read from"

@@ -77,6 +77,12 @@ func (l *layout) add(start, end uint64, prot image.Prot) {
 	l.regions = append(l.regions, region{start, end, prot})
 }
 
+// mapped says whether the page tables have a page at a linear address, whoever
+// may access it.
+func (l *layout) mapped(addr uint64) bool {
+	return addr >= lowStart && addr < l.total || addr >= systemLinear && addr < systemLinear+mappedPages*image.PageSize
+}
+
 // allows says whether the guest itself has the access prot to all n bytes at
 // addr. No bytes are nowhere and always allowed, as long as addr is inside.
 func (l *layout) allows(addr, n uint64, prot image.Prot) bool {

@@ -79,6 +79,15 @@ func (m *machine) createVM(l *layout) (err error) {
 	return m.addMemory(1, systemPhys, m.sys)
 }
 
+// keepSmall keeps the kernel from backing the little memory that small guests
+// touch, behind their image and at the top, with huge pages of 2 MiB. Larger
+// ones still get them for the rest.
+func (m *machine) keepSmall(imageEnd uint64) {
+	bottom := min((imageEnd+2*blockSize-1)&^(blockSize-1), uint64(len(m.mem)))
+	unix.Madvise(m.mem[:bottom], unix.MADV_NOHUGEPAGE)
+	unix.Madvise(m.mem[len(m.mem)-blockSize:], unix.MADV_NOHUGEPAGE)
+}
+
 // close releases what the machine holds. No thread may be in the guest.
 func (m *machine) close() {
 	for _, b := range [][]byte{m.run, m.mem, m.sys} {

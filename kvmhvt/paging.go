@@ -14,15 +14,16 @@ const (
 	systemPhys   = 1 << 32
 	systemLinear = 0x7f_c000_0000 // the last GiB that one page directory pointer table maps
 
-	tablesPage = 0 // GDT, IDT and the gates' code: read and execute
-	tssPage    = 1 // read
-	stackPage  = 2 // privilege level 0's stack: read and write
-	pml4Page   = 3
-	pdptPage   = 4
-	sysPDPage  = 5 // page directory of systemLinear
-	sysPTPage  = 6
-	pdPage     = 7                      // page directories of guest memory, one a GiB
-	ptPage     = pdPage + maxMemory>>30 // page tables of guest memory
+	tablesPage  = 0 // GDT, IDT and the gates' code: read and execute
+	tssPage     = 1 // read
+	stackPage   = 2 // privilege level 0's stack: read and write
+	mappedPages = 3
+	pml4Page    = 3
+	pdptPage    = 4
+	sysPDPage   = 5 // page directory of systemLinear
+	sysPTPage   = 6
+	pdPage      = 7                      // page directories of guest memory, one a GiB
+	ptPage      = pdPage + maxMemory>>30 // page tables of guest memory
 )
 
 // Bits of a page table entry (Intel SDM vol. 3, 4.5).

@@ -69,7 +69,7 @@ func TestPageTables(t *testing.T) {
 		for page := uint64(0); page < l.total+4*blockSize; page += image.PageSize {
 			prot := expected(img, l.total, page)
 			phys, rights, ok := walk(sys, page)
-			if ok != (prot != 0) {
+			if ok != (prot != 0) || ok != l.mapped(page) {
 				t.Fatalf("page %#x of %v: mapped is %v", page, prot, ok)
 			}
 			if page < l.size {

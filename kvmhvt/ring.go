@@ -44,7 +44,8 @@ type netRing struct {
 	b    []byte // guest memory, ringSize bytes
 	kick int    // eventfd that KVM signals on a write to portKick
 
-	stopped atomic.Bool
+	stopped atomic.Bool // asks the ring's thread to end
+	ended   atomic.Bool // it has
 
 	entHead, comTail uint32 // the tender's indices; what guest memory says of them is ignored
 }
@@ -208,6 +209,7 @@ func (t *tender) startRing(ended chan<- error) {
 		runtime.LockOSThread()
 		err := t.ring.serve()
 		runtime.UnlockOSThread()
+		t.ring.ended.Store(true)
 		ended <- err
 	}()
 }

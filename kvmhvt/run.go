@@ -38,7 +38,7 @@ type Config struct {
 // Exit is how a guest ended.
 type Exit struct {
 	Status   int    // exit status for the tender: the guest's own, 1 when the tender ended it
-	Signal   int    // the signal that ended it, or 0
+	Signal   int    // the signal that ended the guest, or 0; SIGPIPE when nobody reads its output (Status is then 141)
 	Reason   string // one line that says why the tender ended it; empty when the guest exited
 	Counters Counters
 }
@@ -110,7 +110,6 @@ func (t *tender) run() Exit {
 	case e := <-guest:
 		return t.finish(e, ring)
 	case err := <-ring: // before it is stopped it only ends on errors
-		t.ring = nil
 		return t.interrupt(exitFor(err), guest)
 	case sig := <-t.signals:
 		return t.interrupt(signalExit(sig), guest)

@@ -57,7 +57,7 @@ func (t *tender) interrupt(why Exit, ended <-chan Exit) Exit {
 		}
 		select {
 		case last := <-ended:
-			if t.ring == nil {
+			if t.ring == nil || t.ring.ended.Load() {
 				t.close()
 			}
 			if last.Reason != errEnding.Error() {

@@ -35,7 +35,7 @@ func spinner(t testing.TB) string {
 func babbler(t testing.TB) string {
 	p := guest.NewProbe(image.HVT)
 	p.Do(p.Puts("ready\n"))
-	p.Hypercall(hcPuts, scratch, guest.N(image.MinAddr), guest.N(1<<20))
+	p.Hypercall(hcPuts, scratch, guest.N(image.MinAddr), guest.N(8<<20)) // more than a pipe takes
 	return probe(t, p)
 }
 

@@ -53,6 +53,7 @@ func (t *tender) build() (err error) {
 		return err
 	}
 	m := t.machine
+	m.keepSmall(c.Image.End)
 	t.services.mem = guestMemory{m.mem, t.layout}
 	t.cpu = cpu{regs: &m.regs, mem: t.services.mem}
 	if err := load(m.mem, c.Image, c.File); err != nil {
@@ -126,8 +127,7 @@ func (t *tender) attach() error {
 	if err := s.waits.open(&t.ending); err != nil {
 		return err
 	}
-	text := textRanges()
-	s.waits.idle = func() { dropText(text) }
+	s.waits.idle = dropText
 	for i := range t.config.Devices {
 		d := &t.config.Devices[i]
 		if d.Handle < 1 || d.Handle >= image.MaxEntries {

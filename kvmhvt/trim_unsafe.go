@@ -64,8 +64,8 @@ func textRanges() (ranges [][]byte) {
 // dropText gives back the memory of code and constants. The kernel maps again,
 // from its cache, what is still used: the code that serves a guest is a small
 // part of a tender, most of which ran once.
-func dropText(ranges [][]byte) {
-	for _, r := range ranges {
+func dropText() {
+	for _, r := range textRanges() {
 		unix.Madvise(r, unix.MADV_DONTNEED)
 	}
 }

@@ -264,7 +264,7 @@ func badInstructions() (all []attack) {
 		{"int 0x80", "#GP|#UD", []byte{0xcd, 0x80}},
 		{"int 13", "#GP|#UD", []byte{0xcd, 0x0d}},
 		{"int 3", "#BP", []byte{0xcc}},
-		{"icebp", "#DB", []byte{0xf1}},
+		{"icebp", "#DB|#UD", []byte{0xf1}},
 		{"undefined", "#UD", []byte{0x0f, 0x0b}},
 		{"divide by zero", "#DE", []byte{0x31, 0xc9, 0xf7, 0xf1}},
 		{"far return to level 0", "", []byte{0x58, 0x6a, 0x08, 0x50, 0x48, 0xcb}}, // pop rax; push 8; push rax; lretq

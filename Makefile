@@ -10,7 +10,7 @@ export GOFLAGS = -buildvcs=false
 .PHONY: build run test check-go clean
 
 build: check-go
-	go build -trimpath -ldflags='-s -w' -o gocat ./cmd/gocat
+	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
 	./gocat guest --backend=spt -o cat.spt
 	./gocat guest --backend=hvt -o cat.hvt
 

@@ -2,7 +2,6 @@ package seccomp
 
 import (
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,32 +50,37 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	if p.Deny != Kill && p.Deny != Trap {
 		return nil, fmt.Errorf("policy %s denies by action %#x: use Kill or Trap", p.Name, uint32(p.Deny))
 	}
-	prog := []unix.SockFilter{
+	prog := append(make([]unix.SockFilter, 0, 256), // room for most, at one allocation
 		load(offArch),
 		jump(opEqual, unix.AUDIT_ARCH_X86_64, 1, 0),
 		ret(Kill),
 		load(offNr),
 		jump(opBits, x32Bit, 0, 1),
-		ret(Kill),
-	}
+		ret(Kill))
 	for _, rules := range p.byCall() {
-		var block []unix.SockFilter
+		block := 0
 		for _, r := range rules {
-			code, err := r.assemble()
+			size, err := r.size()
 			if err != nil {
 				return nil, fmt.Errorf("policy %s, rule %v: %w", p.Name, r, err)
 			}
-			block = append(block, code...)
+			block += size
 		}
-		if last := rules[len(rules)-1]; len(last.Conds) > 0 {
-			block = append(block, ret(p.Deny))
+		conditional := len(rules[len(rules)-1].Conds) > 0
+		if conditional {
+			block++
 		}
-		if nr := rules[0].Nr; len(block) <= maxSkip {
-			prog = append(prog, jump(opEqual, nr, 0, len(block)))
+		if nr := rules[0].Nr; block <= maxSkip {
+			prog = append(prog, jump(opEqual, nr, 0, block))
 		} else {
-			prog = append(prog, jump(opEqual, nr, 1, 0), skip(len(block)))
+			prog = append(prog, jump(opEqual, nr, 1, 0), skip(block))
 		}
-		prog = append(prog, block...)
+		for _, r := range rules {
+			prog = r.assemble(prog)
+		}
+		if conditional {
+			prog = append(prog, ret(p.Deny))
+		}
 	}
 	prog = append(prog, ret(p.Deny))
 	if len(prog) > maxProgram {
@@ -85,34 +89,57 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	return prog, nil
 }
 
-// assemble returns the code of one rule: ret ALLOW when every condition holds,
-// otherwise control leaves at its end.
-func (r *Rule) assemble() ([]unix.SockFilter, error) {
+// size returns the number of instructions of one rule, or an error if it cannot
+// be assembled.
+func (r *Rule) size() (int, error) {
 	if r.Nr&x32Bit != 0 {
-		return nil, fmt.Errorf("system call number %#x is an x32 one, which is always killed", r.Nr)
+		return 0, fmt.Errorf("system call number %#x is an x32 one, which is always killed", r.Nr)
 	}
-	code := []unix.SockFilter{ret(Allow)}
-	// Last condition first: then the distance to the rule's end is known.
-	for _, c := range slices.Backward(r.Conds) {
-		check, err := c.assemble(len(code))
-		if err != nil {
-			return nil, err
+	n := 1
+	for _, c := range r.Conds {
+		if c.Field > IP {
+			return 0, fmt.Errorf("condition on unknown field %d", c.Field)
 		}
-		code = append(check, code...)
-		if len(code) > maxSkip {
-			return nil, fmt.Errorf("%d conditions are too many: a rule has room for %d BPF instructions", len(r.Conds), maxSkip)
+		if c.Op > Masked {
+			return 0, fmt.Errorf("condition with unknown comparison %d", c.Op)
 		}
+		n += c.size()
 	}
-	return code, nil
+	if n > maxSkip {
+		return 0, fmt.Errorf("%d conditions are too many: a rule has room for %d BPF instructions", len(r.Conds), maxSkip)
+	}
+	return n, nil
 }
 
-// assemble returns code that falls through when the condition holds and
+// assemble appends the code of one rule: ret ALLOW when every condition holds,
+// otherwise control leaves at its end.
+func (r *Rule) assemble(prog []unix.SockFilter) []unix.SockFilter {
+	rest := 1
+	for _, c := range r.Conds {
+		rest += c.size()
+	}
+	for _, c := range r.Conds {
+		rest -= c.size()
+		prog = c.assemble(prog, rest)
+	}
+	return append(prog, ret(Allow))
+}
+
+// size returns the number of instructions of a condition.
+func (c Cond) size() int {
+	switch c.Op {
+	case Equal:
+		return 4
+	case AtMost:
+		return 5
+	}
+	return 6
+}
+
+// assemble appends code that falls through when the condition holds and
 // otherwise skips rest further instructions. It compares 32 bits at a time; the
 // low half comes first where that decides most calls.
-func (c Cond) assemble(rest int) ([]unix.SockFilter, error) {
-	if c.Field > IP {
-		return nil, fmt.Errorf("condition on unknown field %d", c.Field)
-	}
+func (c Cond) assemble(prog []unix.SockFilter, rest int) []unix.SockFilter {
 	low := uint32(offArgs + 8*int(c.Field))
 	if c.Field == IP {
 		low = offIP
@@ -121,31 +148,26 @@ func (c Cond) assemble(rest int) ([]unix.SockFilter, error) {
 	lo, hi := uint32(c.Value), uint32(c.Value>>32)
 	switch c.Op {
 	case Equal:
-		return []unix.SockFilter{
+		return append(prog,
 			load(low),
 			jump(opEqual, lo, 0, rest+2),
 			load(high),
-			jump(opEqual, hi, 0, rest),
-		}, nil
+			jump(opEqual, hi, 0, rest))
 	case AtMost:
-		return []unix.SockFilter{
+		return append(prog,
 			load(high),
 			jump(opGreater, hi, rest+3, 0),
 			jump(opEqual, hi, 0, 2),
 			load(low),
-			jump(opGreater, lo, rest, 0),
-		}, nil
-	case Masked:
-		return []unix.SockFilter{
-			load(low),
-			and(uint32(c.Mask)),
-			jump(opEqual, lo, 0, rest+3),
-			load(high),
-			and(uint32(c.Mask >> 32)),
-			jump(opEqual, hi, 0, rest),
-		}, nil
+			jump(opGreater, lo, rest, 0))
 	}
-	return nil, fmt.Errorf("condition with unknown comparison %d", c.Op)
+	return append(prog, // Masked
+		load(low),
+		and(uint32(c.Mask)),
+		jump(opEqual, lo, 0, rest+3),
+		load(high),
+		and(uint32(c.Mask>>32)),
+		jump(opEqual, hi, 0, rest))
 }
 
 func load(offset uint32) unix.SockFilter {

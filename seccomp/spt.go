@@ -52,7 +52,7 @@ const (
 // more is allowed than the one write of its message: its attempt to resume the
 // guest is a forbidden call in turn and, with SIGSYS blocked, kills.
 func SPT(g SPTGrants) *Policy {
-	p := &Policy{Name: "spt", Deny: Kill}
+	p := &Policy{Name: "spt", Deny: Kill, Rules: make([]Rule, 0, 12+2*(len(g.Net)+len(g.Block)))}
 	if g.Strict {
 		p.Name = "spt-strict"
 	}

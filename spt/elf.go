@@ -36,27 +36,22 @@ func (g *gather) add(b ...[]byte) {
 // pad adds zeros up to the end of the page that address or size n ends in.
 func (g *gather) pad(n uint64) { *g = append(*g, zeroPage[:pages(n)-n]) }
 
+// output writes all of the given pieces.
+type output func([][]byte) error
+
 // flush writes what was collected.
-func (g *gather) flush(w io.Writer) error {
+func (g *gather) flush(out output) error {
 	all := *g
 	*g = all[:0]
-	if v, ok := w.(interface{ writev([][]byte) error }); ok {
-		return v.writev(all)
-	}
-	for _, b := range all {
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-	}
-	return nil
+	return out(all)
 }
 
 // copy adds a segment's contents, writing large ones piece by piece.
-func (g *gather) copy(w io.Writer, file io.ReaderAt, seg *image.Segment) error {
-	buf := make([]byte, min(seg.Filesz, 256<<10))
+func (g *gather) copy(out output, file io.ReaderAt, seg *image.Segment) error {
+	buf := make([]byte, min(seg.Filesz, 64<<10))
 	for done := uint64(0); done < seg.Filesz; {
 		if done > 0 {
-			if err := g.flush(w); err != nil {
+			if err := g.flush(out); err != nil {
 				return err
 			}
 		}
@@ -74,7 +69,7 @@ func (g *gather) copy(w io.Writer, file io.ReaderAt, seg *image.Segment) error {
 // write writes the executable: ELF and program headers, then each part on pages
 // of its own. All sizes in memory and in the file are equal and whole pages, so
 // no kernel's treatment of bss matters.
-func (s *sealed) write(w io.Writer) error {
+func (s *sealed) write(out output) error {
 	header := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	half := func(v ...uint16) {
 		for _, v := range v {
@@ -107,19 +102,19 @@ func (s *sealed) write(w io.Writer) error {
 	word(ptGNUStack, uint32(image.R|image.W))
 	long(0, 0, 0, 0, 0, 16)
 
-	out := make(gather, 0, 4*len(s.parts))
-	out.add(header)
+	all := make(gather, 0, 4*len(s.parts))
+	all.add(header)
 	for i := range s.parts {
 		p := &s.parts[i]
 		if p.seg == nil {
-			out.add(p.data...)
+			all.add(p.data...)
 			continue
 		}
-		out = append(out, zeroPage[:p.seg.Vaddr%image.PageSize])
-		if err := out.copy(w, s.File, p.seg); err != nil {
+		all = append(all, zeroPage[:p.seg.Vaddr%image.PageSize])
+		if err := all.copy(out, s.File, p.seg); err != nil {
 			return err
 		}
-		out.pad(p.seg.Vaddr + p.seg.Filesz)
+		all.pad(p.seg.Vaddr + p.seg.Filesz)
 	}
-	return out.flush(w)
+	return all.flush(out)
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // unikernel is an image and the settings it is started with. The zero value of
 // each setting is the default.
 type unikernel struct {
-	Image  []byte
+	Image  []byte   `json:"-"`
 	Memory uint64   // default: 2 MB
 	Net    []string // as --net takes them
 	Block  []string
@@ -39,7 +39,9 @@ type unikernel struct {
 
 	Strict, QuietFaults, ExecHeap bool
 
-	Noexec int // value of vm.memfd_noexec for the process that calls Run
+	// For the process that calls Run.
+	Path   string // of a file with the image
+	Noexec int    // value of vm.memfd_noexec
 }
 
 // config attaches the devices by attach, device.Attach or device.Prepare.
@@ -54,9 +56,10 @@ func (u *unikernel) config(attach func(image.Manifest, *device.Options) (*device
 		if err := o.SetNet(n); err != nil {
 			return nil, err
 		}
-		name, _, _ := strings.Cut(n, "=")
-		if err := o.SetNetMTU(name + "=65535"); err != nil {
-			return nil, err
+		if name, _, inherited := strings.Cut(n, "=@"); inherited {
+			if err := o.SetNetMTU(name + "=65535"); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, b := range u.Block {
@@ -127,16 +130,39 @@ func (u *unikernel) command(t testing.TB, files ...*os.File) *testhost.Command {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := json.Marshal(u)
+	withPath := *u
+	withPath.Path = filepath.Join(publicDir(t), "image")
+	if err := os.WriteFile(withPath.Path, u.Image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := json.Marshal(withPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &testhost.Command{Path: self, Files: files, Env: []string{runVariable + "=" + string(spec)}}
 }
 
+// publicDir makes a directory that everyone can enter.
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "spt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func runImage(spec string) error {
 	var u unikernel
 	if err := json.Unmarshal([]byte(spec), &u); err != nil {
+		return err
+	}
+	var err error
+	if u.Image, err = os.ReadFile(u.Path); err != nil {
 		return err
 	}
 	if u.Noexec > 0 {

@@ -166,20 +166,6 @@ func TestUnprivileged(t *testing.T) {
 	}
 }
 
-// publicDir makes a directory that everyone can enter.
-func publicDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "spt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // copyFile copies an executable.
 func copyFile(t *testing.T, to, from string) {
 	t.Helper()

@@ -2,8 +2,8 @@ package spt
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +72,7 @@ func (s *sealed) memory(p *plan) {
 
 // zero plans zeroed pages in [start, end).
 func (s *sealed) zero(p *plan, start, end uint64, prot image.Prot) {
-	p.must(fmt.Sprintf("could not map %d MB of guest memory", s.Memory>>20), start,
+	p.must("could not map "+strconv.FormatUint(s.Memory>>20, 10)+" MB of guest memory", start,
 		unix.SYS_MMAP, start, end-start, protection(prot),
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE, exact, 0)
 }

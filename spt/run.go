@@ -21,7 +21,7 @@ func Run(c *Config) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := s.write(fdWriter(fd)); err != nil {
+	if err := s.write(writeFD(fd)); err != nil {
 		return err
 	}
 	for _, d := range c.Devices {
@@ -47,38 +47,19 @@ func memfd(name string) (int, error) {
 	return fd, os.NewSyscallError("memfd_create", err)
 }
 
-// fdWriter is an io.Writer on a descriptor that it does not own.
-type fdWriter int
-
-func (w fdWriter) Write(b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
-		k, err := unix.Write(int(w), b[n:])
-		if errors.Is(err, unix.EINTR) {
-			continue
+// writeFD returns an output to descriptor fd, which it does not own.
+func writeFD(fd int) output {
+	return func(pieces [][]byte) error {
+		// The kernel takes at most 1024 pieces at once, which a guest's few dozen
+		// segments do not reach. What it leaves is written piece by piece.
+		n, err := unix.Writev(fd, pieces)
+		for _, b := range pieces {
+			done := min(n, len(b))
+			n -= done
+			for b = b[done:]; err == nil && len(b) > 0; b = b[done:] {
+				done, err = unix.Write(fd, b)
+			}
 		}
-		if err != nil {
-			return n, os.NewSyscallError("write", err)
-		}
-		n += k
+		return os.NewSyscallError("write", err)
 	}
-	return n, nil
-}
-
-// writev writes all of b. The kernel takes at most 1024 pieces at once, which a
-// guest's few dozen segments do not reach; what it does not take is written
-// piece by piece.
-func (w fdWriter) writev(b [][]byte) error {
-	n, err := unix.Writev(int(w), b)
-	if err != nil {
-		return os.NewSyscallError("writev", err)
-	}
-	for _, piece := range b {
-		done := min(n, len(piece))
-		n -= done
-		if _, err := w.Write(piece[done:]); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -53,7 +53,14 @@ func Seal(c *Config, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return s.write(w)
+	return s.write(func(pieces [][]byte) error {
+		for _, b := range pieces {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // sealed is a guest ready to be written as an executable.

@@ -1,5 +1,7 @@
 package spt
 
+//lint:file-ignore U1000 the functions in stub_amd64.s know one another
+
 import "unsafe"
 
 // In stub_amd64.s. Only stubText is ever called in this process.

@@ -25,7 +25,8 @@ func doctorCommand() *cobra.Command {
 		Short: "Check whether this host can run guests",
 		Long: `Look at what guests need of the host and say in a line each what was found, what
 it means and how to mend it. WARN is something that works less well, or that
-only hvt guests need. The exit status is 1 if spt guests cannot run (FAIL).`,
+only hvt guests need. The exit status is 1 if gocat run cannot run spt guests
+(FAIL).`,
 		Example: `  gocat doctor
   gocat doctor --format json | jq '.[] | select(.status != "OK")'`,
 		Args: cobra.NoArgs,
@@ -76,14 +77,16 @@ func failures(checks []doctor.Result) error {
 	if failed == nil {
 		return nil
 	}
-	return errors.New("spt guests cannot run on this host: " + strings.Join(failed, ", "))
+	return errors.New("gocat cannot run spt guests on this host: " + strings.Join(failed, ", "))
 }
 
 // self runs this program.
 func self(input []byte, args ...string) (doctor.Outcome, error) {
 	exe, err := os.Executable()
-	if err != nil {
-		return doctor.Outcome{}, err
+	if err != nil { // without /proc
+		if exe, err = exec.LookPath(os.Args[0]); err != nil {
+			return doctor.Outcome{}, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

@@ -117,7 +117,7 @@ func (d *description) print(w io.Writer) error {
 	p := printer{w: w}
 	p.printf("%s: Solo5 unikernel for %s, ABI version %d\n", d.Kernel, d.Target, d.Version)
 	p.printf("size   %d bytes\nentry  %#x\nend    %#x\n", d.Size, d.Entry, d.End)
-	p.printf("segments:\n  header  prot  %-24s  %-12s  %-12s  %s\n", "addresses", "offset", "in file", "in memory")
+	p.printf("segments:\n  header  prot  %-27s  %-12s  %-12s  %s\n", "addresses", "offset", "in file", "in memory")
 	for _, s := range d.Segments {
 		p.printf("  %6d  %-4s  %#010x - %#010x  %#-12x  %-12d  %d\n", s.Header, s.Prot, s.Start, s.End, s.Offset, s.Filesz, s.Memsz)
 	}

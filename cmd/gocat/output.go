@@ -76,17 +76,33 @@ func writeFile(path string, mode os.FileMode, write func(io.Writer) error) error
 		}
 		return errors.Join(write(f), f.Close())
 	}
+	return replace(path, mode, write)
+}
+
+// replace writes a temporary file and moves it to path. A signal that ends the
+// process meanwhile also removes the file.
+func replace(path string, mode os.FileMode, write func(io.Writer) error) error {
+	// Before there is a file, so that none can be left behind.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	f, err := os.CreateTemp(filepath.Dir(path), ".gocat-*")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	defer removeOnSignal(f.Name())()
-	if err := finish(f, path, mode, write); err != nil {
+	done := make(chan error, 1)
+	go func() { done <- finish(f, path, mode, write) }()
+	select {
+	case err = <-done:
+	case s := <-signals:
+		os.Remove(f.Name())
+		os.Exit(128 + int(s.(syscall.Signal)))
+	}
+	if err != nil {
 		f.Close()
 		os.Remove(f.Name())
-		return err
 	}
-	return nil
+	return err
 }
 
 // finish writes the temporary file f and moves it to path.
@@ -101,21 +117,4 @@ func finish(f *os.File, path string, mode os.FileMode, write func(io.Writer) err
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// removeOnSignal sees to it that a signal that ends the process also removes
-// the file. The function it returns ends that.
-func removeOnSignal(name string) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		if s, ok := <-signals; ok {
-			os.Remove(name)
-			os.Exit(128 + int(s.(syscall.Signal)))
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-	}
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,4 +98,39 @@ func TestSealOutput(t *testing.T) {
 	if err := unix.Stat("/dev/null", &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
 		t.Fatalf("/dev/null has become %#o, %v", st.Mode, err)
 	}
+}
+
+// A signal while the file is being written leaves nothing behind.
+func TestSealInterrupted(t *testing.T) {
+	spec := exiting(0)
+	const ph = 64 // Encode's first PT_LOAD is among the headers that follow
+	image := encode(t, spec)
+	for at := ph; ; at += 56 {
+		if binary.LittleEndian.Uint32(image[at:]) == 1 {
+			binary.LittleEndian.PutUint64(image[at+32:], 1<<30) // p_filesz
+			binary.LittleEndian.PutUint64(image[at+40:], 1<<30) // p_memsz
+			break
+		}
+	}
+	huge := file(t, "huge.spt", image)
+	if err := os.Truncate(huge, 2<<30); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(program, "seal", "--mem=2048", "-o", dir+"/sealed", huge)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+			break
+		}
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if cmd.Wait() == nil || cmd.ProcessState.ExitCode() != 128+int(unix.SIGTERM) {
+		t.Errorf("%v, want exit status 143", cmd.ProcessState)
+	}
+	wantFiles(t, dir)
 }

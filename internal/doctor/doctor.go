@@ -16,7 +16,7 @@ type Status uint8
 const (
 	OK   Status = iota
 	Warn        // something works less well, or not for hvt guests
-	Fail        // spt guests do not run
+	Fail        // gocat run cannot run spt guests
 )
 
 // String returns "OK", "WARN" or "FAIL".

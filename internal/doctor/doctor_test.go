@@ -95,16 +95,11 @@ func TestChecks(t *testing.T) {
 		status Status
 		want   string
 	}{
-		{"kernel 4.19", (*Host).kernel, files{sysctl + "kernel/osrelease": "4.19.0-amd64\n"}, Fail, "use Linux 5.9 or later"},
-		{"kernel 5.8", (*Host).kernel, files{sysctl + "kernel/osrelease": "5.8.1\n"}, Fail, "close_range"},
-		{"kernel 5.10", (*Host).kernel, files{sysctl + "kernel/osrelease": "5.10.0-30-amd64\n"}, OK, "all executable"},
-		{"kernel 6.3", (*Host).kernel, files{sysctl + "kernel/osrelease": "6.3-rc1\n"}, OK, "MFD_EXEC"},
-		{"kernel odd", (*Host).kernel, files{sysctl + "kernel/osrelease": "gnu\n"}, Warn, "Linux gnu"},
-		{"kernel unknown", (*Host).kernel, nil, Warn, "unknown"},
 		{"memfd 0", (*Host).memfd, files{sysctl + "vm/memfd_noexec": "0\n"}, OK, "may execute"},
 		{"memfd 1", (*Host).memfd, files{sysctl + "vm/memfd_noexec": "1\n"}, OK, "may execute"},
 		{"memfd 2", (*Host).memfd, files{sysctl + "vm/memfd_noexec": "2\n"}, Fail, "sysctl vm.memfd_noexec=1, or gocat seal"},
-		{"memfd old", (*Host).memfd, nil, OK, "nothing restricts"},
+		{"memfd old", (*Host).memfd, files{"proc/self/fd/0": ""}, OK, "nothing restricts"},
+		{"memfd unknown", (*Host).memfd, nil, Warn, "unknown"},
 		{"mmap_min_addr", (*Host).mmapMinAddr, files{sysctl + "vm/mmap_min_addr": "65536\n"}, OK, "65536"},
 		{"mmap_min_addr high", (*Host).mmapMinAddr, files{sysctl + "vm/mmap_min_addr": "65537\n"}, Fail, "sysctl vm.mmap_min_addr=65536"},
 		{"overcommit", (*Host).overcommit, files{sysctl + "vm/overcommit_memory": "1\n"}, OK, "they touch"},
@@ -136,6 +131,23 @@ func TestChecks(t *testing.T) {
 				t.Errorf("%v %v; want %v and %q", r.Status, r, test.status, test.want)
 			}
 		})
+	}
+}
+
+func TestRelease(t *testing.T) {
+	for release, want := range map[string]Result{
+		"4.19.0-amd64":    {Status: Fail, Mend: "use Linux 5.9 or later"},
+		"5.8.1":           {Status: Fail, Mend: "use Linux 5.9 or later"},
+		"5.9":             {Means: "has close_range; its memfds are all executable (MFD_EXEC is of 6.3)"},
+		"5.10.0-30-amd64": {Means: "has close_range; its memfds are all executable (MFD_EXEC is of 6.3)"},
+		"6.3-rc1":         {Means: "has close_range and MFD_EXEC"},
+		"10.0.1":          {Means: "has close_range and MFD_EXEC"},
+		"gnu":             {Status: Warn, Means: "not a version that gocat understands"},
+	} {
+		r := judgeRelease(release)
+		if r.Found != "Linux "+release || r.Status != want.Status || r.Mend != want.Mend || want.Means != "" && r.Means != want.Means {
+			t.Errorf("%s: %+v, want %+v", release, r, want)
+		}
 	}
 }
 

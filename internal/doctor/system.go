@@ -7,14 +7,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // kernel checks for the calls that spt guests cannot do without.
 func (h *Host) kernel() Result {
-	release, err := h.read("proc/sys/kernel/osrelease")
-	if err != nil {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
 		return unreadable(err)
 	}
+	return judgeRelease(unix.ByteSliceToString(name.Release[:]))
+}
+
+func judgeRelease(release string) Result {
 	r := Result{Found: "Linux " + release}
 	major, minor, ok := version(release)
 	atLeast := func(x, y int) bool { return major > x || major == x && minor >= y }
@@ -45,7 +51,7 @@ func version(release string) (major, minor int, ok bool) {
 func (h *Host) memfd() Result {
 	n, err := h.number("proc/sys/vm/memfd_noexec")
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist) && h.hasProc():
 		return Result{Found: "no vm.memfd_noexec", Means: "nothing restricts memfds"}
 	case err != nil:
 		return unreadable(err)
@@ -115,8 +121,14 @@ func (h *Host) systemMappings() Result {
 	return Result{Found: "the vdso is not sealed", Means: "it is unmapped before a guest starts"}
 }
 
+// hasProc says whether /proc is mounted.
+func (h *Host) hasProc() bool {
+	_, err := os.Stat(filepath.Join(h.Root, "proc/self/fd"))
+	return err == nil
+}
+
 func (h *Host) proc() Result {
-	if _, err := os.Stat(filepath.Join(h.Root, "proc/self/fd")); err != nil {
+	if !h.hasProc() {
 		return Result{Status: Warn, Found: "no /proc",
 			Means: "pipes and terminals cannot be opened anew, so guests block while they read them", Mend: "mount -t proc proc /proc"}
 	}
@@ -155,8 +167,11 @@ func (h *Host) pipes() Result {
 func (h *Host) userNamespaces() Result {
 	const unneeded = "gocat needs none; they let unprivileged users make taps of their own"
 	n, err := h.number("proc/sys/user/max_user_namespaces")
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && h.hasProc():
 		return Result{Found: "none", Means: unneeded}
+	case err != nil:
+		return unreadable(err)
 	}
 	r := Result{Found: "at most " + strconv.FormatUint(n, 10), Means: unneeded}
 	if clone, err := h.number("proc/sys/kernel/unprivileged_userns_clone"); err == nil && clone == 0 {

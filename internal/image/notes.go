@@ -3,7 +3,6 @@ package image
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 )
 
 // A Solo5 note is an Elf64_Nhdr and the name "Solo5", padded to 4 bytes, in a
@@ -27,7 +26,7 @@ const (
 // As in Solo5's tenders only the first note of a PT_NOTE counts. Of two notes of
 // one type Solo5 takes the first; here they are refused, lest two tools see two
 // images in one file.
-func (m *Image) readNotes(r io.ReaderAt, phdrs []phdr) error {
+func (m *Image) readNotes(r *headers, phdrs []phdr) error {
 	var abi, mft []byte
 	for i := range phdrs {
 		p := &phdrs[i]
@@ -68,7 +67,7 @@ func (m *Image) readNotes(r io.ReaderAt, phdrs []phdr) error {
 
 // readNote reads the note at p. The type is 0 for one that is not ours;
 // otherwise desc is the note's content without padding.
-func readNote(r io.ReaderAt, p *phdr) (typ uint32, desc []byte, err error) {
+func readNote(r *headers, p *phdr) (typ uint32, desc []byte, err error) {
 	const badSize = "note does not fall within valid size: "
 	if p.filesz < nhdrSize {
 		return 0, nil, fmt.Errorf(badSize+"%d bytes, fewer than a note header's %d", p.filesz, nhdrSize)
@@ -77,8 +76,8 @@ func readNote(r io.ReaderAt, p *phdr) (typ uint32, desc []byte, err error) {
 		return 0, nil, nil
 	}
 	le := binary.LittleEndian
-	var h [noteHeaderSize]byte
-	if err := readAt(r, h[:], p.offset); err != nil {
+	h, err := r.read(p.offset, noteHeaderSize)
+	if err != nil {
 		return 0, nil, fmt.Errorf("note header: %w", err)
 	}
 	if le.Uint32(h[0:]) != uint32(len(noteName)) || string(h[nhdrSize:][:len(noteName)]) != noteName {
@@ -101,8 +100,8 @@ func readNote(r io.ReaderAt, p *phdr) (typ uint32, desc []byte, err error) {
 		return 0, nil, fmt.Errorf(badSize+"content of %d bytes in a segment of %d", size, p.filesz)
 	}
 	// No overflow: the header was read from p.offset.
-	desc = make([]byte, size-pad)
-	if err := readAt(r, desc, p.offset+noteHeaderSize+uint64(pad)); err != nil {
+	desc, err = r.read(p.offset+noteHeaderSize+uint64(pad), int(size-pad))
+	if err != nil {
 		return 0, nil, fmt.Errorf("note content: %w", err)
 	}
 	return typ, desc, nil

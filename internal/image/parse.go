@@ -41,14 +41,15 @@ type phdr struct {
 // since 0.9 ignore it: it is the guest's bss.
 //
 // Errors are one line, without the file's name.
-func Parse(r io.ReaderAt) (*Image, error) {
+func Parse(file io.ReaderAt) (*Image, error) {
+	r := &headers{r: file}
 	entry, phdrs, err := readHeaders(r)
 	if err != nil {
 		return nil, err
 	}
 	// Notes come first, as in Solo5's tenders: an image for another target is
 	// told so whatever its segments are like.
-	m := &Image{Entry: entry}
+	m := &Image{Entry: entry, Segments: make([]Segment, 0, 8)}
 	if err := m.readNotes(r, phdrs); err != nil {
 		return nil, err
 	}
@@ -72,10 +73,10 @@ func Parse(r io.ReaderAt) (*Image, error) {
 }
 
 // readHeaders reads the ELF header and the program headers.
-func readHeaders(r io.ReaderAt) (entry uint64, phdrs []phdr, err error) {
+func readHeaders(r *headers) (entry uint64, phdrs []phdr, err error) {
 	le := binary.LittleEndian
-	var h [ehdrSize]byte
-	if err := readAt(r, h[:], 0); err != nil {
+	h, err := r.read(0, ehdrSize)
+	if err != nil {
 		return 0, nil, invalidf("ELF header: %w", err)
 	}
 	phoff, phnum := le.Uint64(h[32:]), le.Uint16(h[56:])
@@ -99,8 +100,8 @@ func readHeaders(r io.ReaderAt) (entry uint64, phdrs []phdr, err error) {
 	case phnum < 1 || phnum > maxPhdrs:
 		return 0, nil, invalidf("%d program headers, expected 1 to %d", phnum, maxPhdrs)
 	}
-	b := make([]byte, int(phnum)*phdrSize)
-	if err := readAt(r, b, phoff); err != nil {
+	b, err := r.read(phoff, int(phnum)*phdrSize)
+	if err != nil {
 		return 0, nil, invalidf("program headers: %w", err)
 	}
 	phdrs = make([]phdr, phnum)
@@ -123,7 +124,7 @@ func readHeaders(r io.ReaderAt) (entry uint64, phdrs []phdr, err error) {
 // addSegment checks p, a PT_LOAD, and appends it. Rounding is by p_align, not
 // by the page, as in Solo5's tenders, which give the whole of the rounded range
 // the segment's protection.
-func (m *Image) addSegment(r io.ReaderAt, p *phdr) error {
+func (m *Image) addSegment(r *headers, p *phdr) error {
 	if p.align == 0 || p.align&(p.align-1) != 0 {
 		return fmt.Errorf("alignment %#x is not a power of two", p.align)
 	}
@@ -153,11 +154,10 @@ func (m *Image) addSegment(r io.ReaderAt, p *phdr) error {
 	}
 	if p.filesz > 0 {
 		last := p.offset + p.filesz - 1
-		var b [1]byte
 		if last < p.offset {
 			return fmt.Errorf("offset %#x plus size %#x overflows", p.offset, p.filesz)
 		}
-		if err := readAt(r, b[:], last); err != nil {
+		if _, err := r.read(last, 1); err != nil {
 			return fmt.Errorf("%#x bytes at offset %#x of the file: %w", p.filesz, p.offset, err)
 		}
 	}
@@ -170,6 +170,24 @@ func (m *Image) addSegment(r io.ReaderAt, p *phdr) error {
 }
 
 var errTruncated = errors.New("the file is truncated")
+
+// headers reads what Parse looks at, into one buffer that is large enough for
+// most images: a tender's start-up time is mostly memory touched for the first
+// time, and buffers of many sizes touch much.
+type headers struct {
+	r    io.ReaderAt
+	room []byte
+}
+
+// read returns n bytes from offset off, which later reads leave alone.
+func (h *headers) read(off uint64, n int) ([]byte, error) {
+	if n > len(h.room) {
+		h.room = make([]byte, max(n, 2048))
+	}
+	b := h.room[:n:n]
+	h.room = h.room[n:]
+	return b, readAt(h.r, b, off)
+}
 
 // readAt fills b from offset off of r.
 func readAt(r io.ReaderAt, b []byte, off uint64) error {

@@ -1,0 +1,90 @@
+// Package e2e tests the gocat program as its users run it.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"gocat/guest"
+	"gocat/internal/image"
+	"gocat/internal/testhost"
+)
+
+// gocat is the path of the program under test.
+var gocat string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "gocat")
+	if err != nil {
+		panic(err)
+	}
+	gocat = filepath.Join(dir, "gocat")
+	build := exec.Command("go", "build", "-o", gocat, "gocat/cmd/gocat")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	err = build.Run()
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	status := 1
+	if err == nil {
+		status = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, "build:", err)
+	}
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// big says that there is time for the sizes of the project's goals.
+func big() bool { return os.Getenv("GOCAT_BIG") != "" }
+
+// command is gocat with arguments.
+func command(args ...string) *testhost.Command {
+	return &testhost.Command{Path: gocat, Args: args, Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}}
+}
+
+// ways has the two ways to start the bundled cat, or the image at kernel. The
+// sealed one is an executable of its own.
+func ways(t *testing.T, args ...string) map[string]*testhost.Command {
+	t.Helper()
+	sealed := filepath.Join(t.TempDir(), "sealed")
+	r := command(append([]string{"seal", "-o", sealed}, args...)...).Run(t)
+	if r.Status != 0 {
+		t.Fatalf("gocat seal: %+v", r)
+	}
+	return map[string]*testhost.Command{
+		"run":    command(append([]string{"run"}, args...)...),
+		"sealed": {Path: sealed},
+	}
+}
+
+// probe writes the image of a guest that carries out steps, and returns its path.
+func probe(t *testing.T, steps func(*guest.Probe)) string {
+	t.Helper()
+	p := guest.NewProbe(image.SPT)
+	steps(p)
+	b, err := p.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "probe.spt")
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// check compares the end of a process with what is wanted.
+func check(t *testing.T, what string, got, want testhost.Result) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
+	}
+}

@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gocat/internal/testhost"
+)
+
+// maxResident is what an idle guest may occupy, in KiB.
+const maxResident = 64
+
+// TestIdleGuests has many guests at once: all start, wait, answer and end.
+func TestIdleGuests(t *testing.T) {
+	count := 200
+	if big() {
+		count = 1000
+	}
+	for way, c := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			type idle struct {
+				*testhost.Process
+				stdin, stdout *os.File
+			}
+			guests := make([]idle, count)
+			start := time.Now()
+			before := available(t)
+			null := testhost.Null(t)
+			for i := range guests {
+				g := &guests[i]
+				var in, out *os.File
+				in, g.stdin = testhost.Pipe(t)
+				g.stdout, out = testhost.Pipe(t)
+				c := *c
+				c.Files = []*os.File{in, out, null}
+				g.Process = c.Start(t)
+				in.Close()
+				out.Close()
+			}
+			for _, g := range guests {
+				g.WaitAsleep()
+			}
+			t.Logf("%d guests started in %v; they take %d KiB of the host in all", count,
+				time.Since(start).Round(time.Millisecond), before-available(t))
+			worst := 0
+			for _, g := range guests {
+				worst = max(worst, resident(t, g.Pid))
+			}
+			if worst > maxResident {
+				t.Errorf("an idle guest occupies %d KiB", worst)
+			}
+			t.Logf("at most %d KiB resident each", worst)
+			for i, g := range guests {
+				if _, err := fmt.Fprintf(g.stdin, "guest %d\n", i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, g := range guests {
+				buf := make([]byte, 100)
+				n, err := g.stdout.Read(buf)
+				if want := fmt.Sprintf("guest %d\n", i); err != nil || string(buf[:n]) != want {
+					t.Errorf("guest %d answers %q, %v", i, buf[:n], err)
+				}
+			}
+			for _, g := range guests {
+				if !g.Running() {
+					t.Error("a guest ended before its input")
+				}
+				g.stdin.Close()
+			}
+			for i, g := range guests {
+				if s := g.Wait(); s != 0 {
+					t.Errorf("guest %d: status %#x", i, s)
+				}
+			}
+		})
+	}
+}
+
+// resident is what a process occupies of the host's memory, in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	return field(t, fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Rss:")
+}
+
+// available is the host's memory that is free to use, in KiB.
+func available(t *testing.T) int {
+	t.Helper()
+	return field(t, "/proc/meminfo", "MemAvailable:")
+}
+
+// field is a number of KiB in a file of /proc.
+func field(t *testing.T, path, name string) int {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == name {
+			n, err := strconv.Atoi(words[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no %s in %s", name, path)
+	return 0
+}

@@ -1,0 +1,70 @@
+package kvmhvt
+
+import (
+	"testing"
+
+	"gocat/guest"
+	"gocat/internal/image"
+)
+
+// TestNoAllocation shows that serving a guest allocates nothing, since the
+// garbage collector is off meanwhile.
+func TestNoAllocation(t *testing.T) {
+	s := newServices(t)
+	const at, data = minBase + 0x2000, minBase + 0x3000
+	for _, tt := range []struct {
+		name string
+		nr   int
+		args []uint64
+	}{
+		{"walltime", hcWalltime, nil},
+		{"puts", hcPuts, []uint64{data, 16}},
+		{"poll", hcPoll, []uint64{0}},
+		{"block read", hcBlockRead, []uint64{3, 512, data, 512}},
+		{"block write", hcBlockWrite, []uint64{3, 512, data, 512}},
+		{"net read", hcNetRead, []uint64{1, data, 64}},
+		{"net write", hcNetWrite, []uint64{1, data, 64}},
+		{"bad handle", hcNetWrite, []uint64{9, data, 64}},
+	} {
+		n := testing.AllocsPerRun(100, func() {
+			for i, v := range tt.args {
+				store64(s.mem.b, at+8*i, v)
+			}
+			if _, err := s.hypercall(tt.nr, at); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+	s.waits.always = 0
+	if n := testing.AllocsPerRun(20, func() { s.waits.wait(1000) }); n != 0 {
+		t.Errorf("waiting: %v allocations", n)
+	}
+	r := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1}
+	n := testing.AllocsPerRun(100, func() {
+		e := r.b[ringEntries+r.entHead%ringSlots*ringEntrySize:]
+		store64(e, 0, ringNetRead|1<<32)
+		store64(e, 8, data)
+		store64(e, 16, 64)
+		r.field(ringEntTail).Store(r.entHead + 1)
+		if err := r.drain(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("ring: %v allocations", n)
+	}
+}
+
+// TestCollects has a guest trap more often than garbage is left to grow: the
+// policy lets the collector work.
+func TestCollects(t *testing.T) {
+	p := guest.NewProbe(image.HVT)
+	// push rbx; mov ebx, 17000; l: lgdt [rsp]; dec ebx; jnz l; pop rbx; ret
+	p.Do(p.Execute(guest.N(p.Code([]byte{0x53, 0xbb, 0x68, 0x42, 0, 0, 0x0f, 0x01, 0x14, 0x24, 0xff, 0xcb, 0x75, 0xf8, 0x5b, 0xc3}))))
+	if r := runTender(t, probe(t, p)); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+}

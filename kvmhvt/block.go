@@ -1,0 +1,79 @@
+package kvmhvt
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// blockDevice is a block device of the guest.
+type blockDevice struct {
+	name     string
+	fd       int
+	capacity uint64 // bytes
+}
+
+// contains says whether n bytes at offset are within the device.
+func (d *blockDevice) contains(offset, n uint64) bool {
+	return offset < d.capacity && n <= d.capacity-offset
+}
+
+func (s *services) blockRead(addr uint64) error {
+	t, err := s.blockTransfer("block read", addr)
+	if err != nil {
+		return err
+	}
+	d := byHandle(&s.blocks, t.handle)
+	if d == nil || !d.contains(t.offset, t.length) {
+		t.result(resultEINVAL)
+		return nil
+	}
+	b, err := s.mem.writable("block read", t.data, t.length)
+	if err != nil {
+		return err
+	}
+	if !all(unix.Pread, d.fd, b, t.offset) {
+		t.result(resultEUnspc)
+		return nil
+	}
+	s.stats.BytesIn += t.length
+	t.result(resultOK)
+	return nil
+}
+
+func (s *services) blockWrite(addr uint64) error {
+	t, err := s.blockTransfer("block write", addr)
+	if err != nil {
+		return err
+	}
+	d := byHandle(&s.blocks, t.handle)
+	if d == nil || !d.contains(t.offset, t.length) {
+		t.result(resultEINVAL)
+		return nil
+	}
+	b, err := s.mem.readable("block write", t.data, t.length)
+	if err != nil {
+		return err
+	}
+	if !all(unix.Pwrite, d.fd, b, t.offset) {
+		t.result(resultEUnspc)
+		return nil
+	}
+	s.stats.BytesOut += t.length
+	t.result(resultOK)
+	return nil
+}
+
+// all calls pread or pwrite until all of b is transferred. It is false on an
+// error, or when the file has become shorter.
+func all(call func(fd int, b []byte, offset int64) (int, error), fd int, b []byte, offset uint64) bool {
+	for len(b) > 0 {
+		n, err := call(fd, b, int64(offset))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return false
+		}
+		b, offset = b[n:], offset+uint64(n)
+	}
+	return true
+}

@@ -1,0 +1,95 @@
+package kvmhvt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Confine says what is to happen when a layer of confinement is not to be had.
+type Confine uint8
+
+// How much confinement is required.
+const (
+	ConfineRequired   Confine = iota // all, but for Landlock where the kernel has none
+	ConfineBestEffort                // what works; the rest is reported
+	ConfineNone                      // none: for debugging, and for tests in one process
+)
+
+// Layer is one layer of the tender's confinement.
+type Layer struct {
+	Name string // "no_new_privs", "capabilities", "descriptors", "landlock", "seccomp"
+	Err  error  // nil when it holds
+}
+
+// Confinement is what confines the tender, in the order in which it was set up.
+type Confinement []Layer
+
+// confine gives up what running the guest does not take, in all threads.
+func (t *tender) confine(how Confine) (Confinement, error) {
+	if how == ConfineNone {
+		return nil, nil
+	}
+	poller := findRuntimePoller(append(t.descriptors(runtimePoller{}), t.machine.kvm, t.machine.vm))
+	policy := t.policy(poller)
+	filter, err := policy.Assemble()
+	if err != nil {
+		return nil, err
+	}
+	var done Confinement
+	for _, l := range [...]struct {
+		name string
+		do   func() error
+	}{
+		{"no_new_privs", noNewPrivs},
+		{"capabilities", dropCapabilities},
+		{"descriptors", func() error { return closeOthers(t.descriptors(poller)) }},
+		{"landlock", landlock},
+		{"seccomp", func() error { return installFilter(filter) }},
+	} {
+		err := l.do()
+		if err != nil && how == ConfineRequired && !errors.Is(err, errNoLandlock) {
+			return nil, fmt.Errorf("confine the tender: %s: %w", l.name, err)
+		}
+		done = append(done, Layer{l.name, err})
+	}
+	t.confined = true
+	return done, nil
+}
+
+// descriptors lists what the tender keeps, ascending.
+func (t *tender) descriptors(poller runtimePoller) []int {
+	s := &t.services
+	keep := []int{1, 2, s.console.fd, t.machine.vcpu, s.waits.epoll, s.waits.timer}
+	keep = append(keep, poller.epolls...)
+	keep = append(keep, poller.events...)
+	for i := range t.config.Devices {
+		keep = append(keep, t.config.Devices[i].FD)
+	}
+	for _, n := range s.nets {
+		if n != nil {
+			keep = append(keep, n.port.FD)
+		}
+	}
+	if t.ring != nil {
+		keep = append(keep, t.ring.kick)
+	}
+	slices.Sort(keep)
+	return slices.Compact(keep)
+}
+
+// closeOthers closes all descriptors but those in keep, which is ascending.
+func closeOthers(keep []int) error {
+	first := 0
+	for _, fd := range append(keep, 1<<31-1) {
+		if fd > first {
+			if err := unix.CloseRange(uint(first), uint(fd-1), 0); err != nil {
+				return fmt.Errorf("close_range: %w: Linux 5.9 or later is needed", err)
+			}
+		}
+		first = fd + 1
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+//go:build !race
+
+// The race detector takes cgo, and with cgo no system call reaches all threads.
+
+package kvmhvt
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const confine = true
+
+// TestConfined looks at a tender from outside while its guest runs.
+func TestConfined(t *testing.T) {
+	secret := must(t)(os.Open("/etc/passwd"))
+	defer secret.Close()
+	cmd := tenderCommand(t, sleeper(t))
+	r, w := must2(t)(os.Pipe())
+	defer r.Close()
+	cmd.Stdout, cmd.ExtraFiles = w, []*os.File{secret, secret}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	if n, err := r.Read(make([]byte, 6)); n != 6 {
+		t.Fatal(err)
+	}
+	dir := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+	tasks, err := filepath.Glob(dir + "/task/*/status")
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("%d threads: %v", len(tasks), err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			"NoNewPrivs:\t1\n", "Seccomp:\t2\n", "Seccomp_filters:\t1\n", "CapEff:\t0000000000000000\n",
+			"CapPrm:\t0000000000000000\n", "CapInh:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
+		} {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("%s lacks %q", task, want)
+			}
+		}
+	}
+	fds, err := os.ReadDir(dir + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		link, _ := os.Readlink(dir + "/fd/" + fd.Name())
+		switch {
+		case fd.Name() == "1" || fd.Name() == "2":
+		case strings.HasPrefix(link, "anon_inode:"): // processor, wait set, timer, the runtime's poller
+			if strings.Contains(link, "kvm-vm") {
+				t.Errorf("descriptor %s is still %s", fd.Name(), link)
+			}
+		default:
+			t.Errorf("descriptor %s is still %s", fd.Name(), link)
+		}
+	}
+}
+
+// TestLayers shows that each layer is reported, and that a call outside the
+// policy kills.
+func TestLayers(t *testing.T) {
+	r := runTender(t, "--verbose", sleepless(t))
+	for _, layer := range []string{"no_new_privs", "capabilities", "descriptors", "seccomp"} {
+		if !strings.Contains(r.stderr, "layer "+layer+": <nil>\n") {
+			t.Errorf("%s does not hold: %q", layer, r.stderr)
+		}
+	}
+	if !strings.Contains(r.stderr, "layer landlock: ") || r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := runTender(t, "--break-out", sleepless(t)); r.status != 128+int(unix.SIGSYS) {
+		t.Errorf("a forbidden call: %+v", r)
+	}
+}

@@ -1,0 +1,140 @@
+package kvmhvt
+
+import (
+	"time"
+
+	"gocat/internal/image"
+)
+
+// services is what hypercalls act on. It knows nothing of KVM.
+type services struct {
+	mem     guestMemory
+	console console
+	waits   waitSet
+	nets    [image.MaxEntries]*netDevice   // by handle
+	blocks  [image.MaxEntries]*blockDevice // by handle
+	stats   Counters
+	status  int // the guest's exit status, once it has halted
+}
+
+// hypercall serves number nr with the argument structure at addr, and says
+// whether that was the last. An error is a *stop.
+func (s *services) hypercall(nr int, addr uint64) (halted bool, err error) {
+	s.stats.Hypercalls++
+	switch nr {
+	case hcWalltime:
+		return false, s.walltime(addr)
+	case hcPuts:
+		return false, s.puts(addr)
+	case hcPoll:
+		return false, s.poll(addr)
+	case hcBlockWrite:
+		return false, s.blockWrite(addr)
+	case hcBlockRead:
+		return false, s.blockRead(addr)
+	case hcNetWrite:
+		return false, s.netWrite(addr)
+	case hcNetRead:
+		return false, s.netRead(addr)
+	case hcHalt:
+		return true, s.halt(addr)
+	}
+	return false, stopf("Invalid guest hypercall: num=%d", nr)
+}
+
+// walltime: struct hvt_hc_walltime {out u64 nsecs}.
+func (s *services) walltime(addr uint64) error {
+	arg, err := s.mem.writable("walltime", addr, 8)
+	if err != nil {
+		return err
+	}
+	store64(arg, 0, uint64(time.Now().UnixNano()))
+	return nil
+}
+
+// puts: struct hvt_hc_puts {u64 data, len}.
+func (s *services) puts(addr uint64) error {
+	arg, err := s.mem.readable("puts", addr, 16)
+	if err != nil {
+		return err
+	}
+	b, err := s.mem.readable("puts", load64(arg, 0), load64(arg, 8))
+	if err != nil {
+		return err
+	}
+	return s.console.write(b)
+}
+
+// poll: struct hvt_hc_poll {u64 timeout_nsecs; out u64 ready_set; out int ret}.
+func (s *services) poll(addr uint64) error {
+	arg, err := s.mem.writable("poll", addr, 24)
+	if err != nil {
+		return err
+	}
+	s.stats.Polls++
+	ready, n, err := s.waits.wait(load64(arg, 0))
+	if err != nil {
+		return err
+	}
+	store64(arg, 8, ready)
+	store32(arg, 16, uint32(n))
+	return nil
+}
+
+// halt: struct hvt_hc_halt {u64 cookie; int exit_status}.
+func (s *services) halt(addr uint64) error {
+	arg, err := s.mem.readable("halt", addr, 16)
+	if err != nil {
+		return err
+	}
+	if cookie := load64(arg, 0); cookie != 0 {
+		if _, err := s.mem.readable("halt cookie", cookie, haltCookieMax); err != nil {
+			return err
+		}
+	}
+	s.status = int(int32(load64(arg, 8)))
+	return nil
+}
+
+// transfer is the common part of struct hvt_hc_block_* and hvt_hc_net_*.
+type transfer struct {
+	arg          []byte // the structure, in guest memory
+	handle       uint64
+	offset       uint64 // block devices only
+	data, length uint64
+	ret          int // offset of the field ret
+}
+
+// blockTransfer reads {u64 handle, offset, data, len; out int ret}.
+func (s *services) blockTransfer(what string, addr uint64) (t transfer, err error) {
+	if t.arg, err = s.mem.writable(what, addr, 40); err != nil {
+		return t, err
+	}
+	t.handle, t.offset, t.data, t.length, t.ret = load64(t.arg, 0), load64(t.arg, 8), load64(t.arg, 16), load64(t.arg, 24), 32
+	return t, nil
+}
+
+// netTransfer reads {u64 handle, data, len; out int ret}.
+func (s *services) netTransfer(what string, addr uint64) (t transfer, err error) {
+	if t.arg, err = s.mem.writable(what, addr, 32); err != nil {
+		return t, err
+	}
+	t.handle, t.data, t.length, t.ret = load64(t.arg, 0), load64(t.arg, 8), load64(t.arg, 16), 24
+	return t, nil
+}
+
+func (t *transfer) result(r uint32) { store32(t.arg, t.ret, r) }
+
+// finish stores the length that was transferred and success.
+func (t *transfer) finish(n int) {
+	store64(t.arg, t.ret-8, uint64(n))
+	t.result(resultOK)
+}
+
+// byHandle returns the device of a handle, or nil.
+func byHandle[T any](table *[image.MaxEntries]*T, handle uint64) *T {
+	if handle >= uint64(len(table)) {
+		return nil
+	}
+	return table[handle]
+}

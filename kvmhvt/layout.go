@@ -1,0 +1,105 @@
+package kvmhvt
+
+import (
+	"fmt"
+	"slices"
+
+	"gocat/internal/image"
+)
+
+// region is a range of guest memory with one protection.
+type region struct {
+	start, end uint64 // page-aligned
+	prot       image.Prot
+}
+
+// layout says what of guest memory is where. Its regions are ascending, do not
+// overlap and cover everything from 0 to total.
+type layout struct {
+	size    uint64 // what the guest is told it has, in bytes
+	total   uint64 // size and, above it, what the tender shares with the guest
+	regions []region
+}
+
+// RoundMemory returns the guest memory that Solo5's tender gives for a size in
+// bytes: the next lower multiple of 2 MiB, and at least that.
+func RoundMemory(size uint64) uint64 {
+	return max(size&^(blockSize-1), blockSize)
+}
+
+// newLayout lays out guest memory of size bytes for an image, and extra bytes
+// above it. Memory between and behind segments is the guest's to read and
+// write, low memory is read-only and the lowest 64 KiB are nothing.
+func newLayout(img *image.Image, size, extra uint64) (*layout, error) {
+	limit := uint64(maxMemory)
+	if img.Version == 1 {
+		limit = maxMemoryV1
+	}
+	switch {
+	case size == 0 || size%blockSize != 0:
+		return nil, fmt.Errorf("guest memory of %d bytes: give a multiple of 2 MB", size)
+	case size > limit:
+		return nil, fmt.Errorf("guest memory of %d MB: an hvt guest of ABI version %d has at most %d MB", size>>20, img.Version, limit>>20)
+	}
+	size, total := min(size, limit-extra), min(size+extra, limit)
+	if total-size < extra || size < blockSize {
+		return nil, fmt.Errorf("guest memory of %d MB is too small", size>>20)
+	}
+	if err := img.CheckMemory(size); err != nil {
+		return nil, err
+	}
+	const rw = image.R | image.W
+	l := &layout{size: size, total: total}
+	l.add(0, lowStart, 0)
+	l.add(lowStart, minBase, image.R)
+	next := uint64(minBase)
+	for _, s := range img.Segments {
+		if s.Start < next || s.End <= s.Start || s.Start%image.PageSize != 0 || s.End%image.PageSize != 0 {
+			return nil, fmt.Errorf("segment %d at %#x to %#x is out of order or not page-aligned", s.Index, s.Start, s.End)
+		}
+		l.add(next, s.Start, rw)
+		l.add(s.Start, s.End, s.Prot|image.R) // x86-64 knows no page that is not readable
+		next = s.End
+	}
+	l.add(next, total, rw)
+	return l, nil
+}
+
+// add appends a region and merges it with the one before where it can.
+func (l *layout) add(start, end uint64, prot image.Prot) {
+	if start == end {
+		return
+	}
+	if n := len(l.regions); n > 0 && l.regions[n-1].prot == prot {
+		l.regions[n-1].end = end
+		return
+	}
+	l.regions = append(l.regions, region{start, end, prot})
+}
+
+// mapped says whether the page tables have a page at a linear address, whoever
+// may access it.
+func (l *layout) mapped(addr uint64) bool {
+	return addr >= lowStart && addr < l.total || addr >= systemLinear && addr < systemLinear+mappedPages*image.PageSize
+}
+
+// allows says whether the guest itself has the access prot to all n bytes at
+// addr. No bytes are nowhere and always allowed, as long as addr is inside.
+func (l *layout) allows(addr, n uint64, prot image.Prot) bool {
+	if addr > l.size || n > l.size-addr {
+		return false
+	}
+	end := addr + n
+	i, _ := slices.BinarySearchFunc(l.regions, addr, func(r region, a uint64) int {
+		if r.end <= a {
+			return -1
+		}
+		return 1
+	})
+	for ; i < len(l.regions) && l.regions[i].start < end; i++ {
+		if l.regions[i].prot&prot != prot {
+			return false
+		}
+	}
+	return true
+}

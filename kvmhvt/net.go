@@ -1,0 +1,117 @@
+package kvmhvt
+
+import (
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
+)
+
+// netDevice is a network device of the guest.
+type netDevice struct {
+	name       string
+	port       device.Port
+	endsStream bool // a read of 0 bytes is the end of the stream
+}
+
+func (s *services) netRead(addr uint64) error {
+	t, err := s.netTransfer("net read", addr)
+	if err != nil {
+		return err
+	}
+	d := byHandle(&s.nets, t.handle)
+	if d == nil {
+		t.result(resultEINVAL)
+		return nil
+	}
+	b, err := s.mem.writable("net read", t.data, t.length)
+	if err != nil {
+		return err
+	}
+	n, result, err := d.read(b)
+	if err != nil {
+		return err
+	}
+	s.stats.BytesIn += uint64(n)
+	if result != resultOK {
+		t.result(result)
+		return nil
+	}
+	t.finish(n)
+	return nil
+}
+
+// read reads once and returns the result for the guest.
+func (d *netDevice) read(b []byte) (n int, result uint32, err error) {
+	n, errno := d.port.Read(b)
+	switch {
+	case errno == unix.EAGAIN:
+		return 0, resultAgain, nil
+	case errno == unix.EINVAL || errno == unix.EFAULT:
+		return 0, resultEINVAL, nil
+	case errno == unix.ECONNRESET || errno == unix.EIO:
+		// A peer that is gone, or the far side of a terminal that was closed: an
+		// end like any other.
+		n = 0
+	case errno != 0:
+		return 0, 0, stopf("Fatal error when reading from network device '%s': %v", d.name, errno)
+	}
+	if n == 0 && !d.endsStream {
+		return 0, resultAgain, nil
+	}
+	return n, resultOK, nil
+}
+
+func (s *services) netWrite(addr uint64) error {
+	t, err := s.netTransfer("net write", addr)
+	if err != nil {
+		return err
+	}
+	d := byHandle(&s.nets, t.handle)
+	if d == nil {
+		t.result(resultEINVAL)
+		return nil
+	}
+	b, err := s.mem.readable("net write", t.data, t.length)
+	if err != nil {
+		return err
+	}
+	n, result, err := d.send(&s.waits, b)
+	s.stats.BytesOut += uint64(n)
+	if err != nil {
+		return err
+	}
+	t.result(result)
+	return nil
+}
+
+// send writes all of b, waiting while the other side takes nothing, and returns
+// how much was written and the result for the guest.
+func (d *netDevice) send(w *waitSet, b []byte) (sent int, result uint32, err error) {
+	for {
+		n, errno := d.port.Write(b[sent:])
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			if err := w.writable(d.port.FD); err != nil {
+				return sent, 0, err
+			}
+			continue
+		case unix.EPIPE:
+			return sent, 0, brokenPipe("network device '" + d.name + "'")
+		case unix.EINVAL, unix.EMSGSIZE, unix.EBADF:
+			return sent, resultEINVAL, nil // not a frame, or a device that is only read
+		case unix.EIO, unix.ENETDOWN, unix.ENOBUFS:
+			return sent, resultEUnspc, nil // a tap that is down: the packet is lost
+		default:
+			return sent, 0, stopf("Fatal error when writing to network device '%s': %v", d.name, errno)
+		}
+		if sent += n; sent >= len(b) {
+			return sent, resultOK, nil
+		}
+	}
+}
+
+// brokenPipe ends the guest as SIGPIPE ends a process.
+func brokenPipe(what string) error {
+	return &stop{status: 128 + int(unix.SIGPIPE), signal: int(unix.SIGPIPE), reason: what + ": " + unix.EPIPE.Error()}
+}

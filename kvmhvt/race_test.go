@@ -1,0 +1,5 @@
+//go:build race
+
+package kvmhvt
+
+const confine = false

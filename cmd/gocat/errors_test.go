@@ -194,7 +194,6 @@ func TestBadCommands(t *testing.T) {
 		{[]string{"inspect", ""}, "KERNEL is empty"},
 		{[]string{"policy", "--format=xml", none}, `--format: "xml": want text, json, bpf or raw`},
 		{[]string{"policy", "--format", "raw", "--eof=again"}, "only --backend=hvt can hide it"},
-		{[]string{"policy", "--backend=hvt"}, "is built for hvt"},
 		{[]string{"seal", none}, "give one with -o FILE"},
 		{[]string{"seal", "-o", "", none}, "--output: want FILE"},
 		{[]string{"seal", "-o", "x", "--backend=hvt"}, "is built for hvt"},

@@ -1,3 +1,6 @@
+//go:debug updatemaxprocs=0
+//go:debug containermaxprocs=0
+
 // Command gocat runs Solo5 unikernels: as confined processes (spt) and in KVM
 // virtual machines (hvt).
 package main
@@ -10,11 +13,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	_ "gocat/internal/fast" // runs guests before anything else is initialised
+	_ "gocat/internal/fast" // runs spt guests before anything else is initialised
+	_ "gocat/internal/hvt"
 	"gocat/internal/tender"
 )
 
 func main() {
+	if d, ok := tender.DropInFor(os.Args[0]); ok {
+		status, _ := d.Main(os.Args[1:])
+		os.Exit(status)
+	}
 	help := &keeper{w: os.Stdout}
 	cmd := root()
 	cmd.SetOut(help)

@@ -18,9 +18,10 @@ func policyCommand() *cobra.Command {
 	format := "text"
 	cmd := &cobra.Command{
 		Use:   "policy [OPTION ...] [--] [KERNEL [ARG ...]]",
-		Short: "Explain what an spt unikernel may do",
+		Short: "Explain what a unikernel or its tender may do",
 		Long: `Explain in words which system calls the unikernel KERNEL may make with the devices
-given, and why; everything else kills it. Without KERNEL, explain the bundled
+given, and why; everything else kills it. An hvt unikernel makes none: then it is
+the tender's calls that are explained. Without KERNEL, explain the bundled
 cat. Interfaces and descriptors need not exist, block devices must: their size
 is part of the policy. Descriptor numbers are those of a sealed guest; gocat run
 may use others for interfaces and block devices.
@@ -67,6 +68,10 @@ filter as the kernel takes it, an array of struct sock_filter).`,
 			out := printer{w: w}
 			out.printf("%s is an %v guest with %d MB of memory.\n", g.Name, g.Image.Target, g.Memory>>20)
 			out.printDevices(devices)
+			if g.Image.Target == image.HVT {
+				out.printf("It makes no system calls. What follows is left to its tender; descriptor numbers from 1000\n" +
+					"up stand for descriptors that the tender opens, and process number 0 for its own.\n")
+			}
 			if out.err != nil {
 				return out.err
 			}

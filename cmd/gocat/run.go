@@ -8,8 +8,8 @@ import (
 	"gocat/internal/tender"
 )
 
-// runCommand is there for its help and completion: package fast has run the
-// guest before anything here is initialised.
+// runCommand is there for its help and completion: package fast has run
+// spt guests before anything here is initialised. It does run hvt guests.
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [OPTION ...] [--] [KERNEL [ARG ...]]",
@@ -22,10 +22,11 @@ unikernel declares must be attached. Options that name a device can also be
 spelled as Solo5 does, --net:NAME=IFACE for --net NAME=IFACE.
 
 An spt guest takes the place of the process: same process number, no supervisor.
+An hvt guest is a virtual machine that the process tends.
 
 Exit status:
   the guest's own, when it exits (255 when it aborts)
-  1    gocat could not run the guest, and said why in one line
+  1    gocat could not run the guest, or hvt: had to end it, and said why in one line
   139  spt: memory fault (SIGSEGV)
   159  spt: forbidden system call (SIGSYS)
   128 + the number of another signal that ended the guest`,

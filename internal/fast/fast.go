@@ -7,7 +7,8 @@
 // import path, of those whose imports are. This one needs little, and its path
 // sorts before "net", "regexp", "text/template" and the like, which the command
 // line library waits for. So the initialiser below runs before all of theirs,
-// and where the command is to run a guest, they never run.
+// and where the command is to run an spt guest, they never run. An hvt guest has
+// to wait for them: package kvmhvt needs some of what comes later.
 package fast
 
 import (
@@ -21,11 +22,15 @@ func init() {
 		return
 	}
 	if d, ok := tender.DropInFor(os.Args[0]); ok {
-		os.Exit(d.Main(os.Args[1:]))
+		exit(d.Main(os.Args[1:]))
+	} else if len(os.Args) > 1 && os.Args[1] == "run" {
+		exit(tender.Main(os.Args[2:]))
 	}
-	if len(os.Args) > 1 && os.Args[1] == "run" {
-		if status, help := tender.Main(os.Args[2:]); !help {
-			os.Exit(status)
-		}
+}
+
+// exit ends the process unless there is something for main to do.
+func exit(status int, later bool) {
+	if !later {
+		os.Exit(status)
 	}
 }

@@ -65,6 +65,11 @@ func (d DropIn) options() []dropInOption {
 			o.ExecHeap = true
 			return nil
 		}})
+	} else {
+		all = append(all, dropInOption{"--no-net-ring", "", "do not offer the network ring", func(o *Options, _ string) error {
+			o.NoNetRing = true
+			return nil
+		}})
 	}
 	return all
 }
@@ -72,17 +77,29 @@ func (d DropIn) options() []dropInOption {
 // errMem is the one mistake that Solo5's tenders answer without their usage.
 var errMem = errors.New("--mem")
 
-// Main runs the tender with its arguments and returns the exit status. An spt
-// guest replaces the process, so for it Main returns only on error.
-func (d DropIn) Main(args []string) (status int) {
+// Main runs the tender with its arguments. The process ends with the guest, so
+// Main returns only when there is none, with the exit status; when the backend is
+// not initialised yet, later is true and nothing has happened.
+func (d DropIn) Main(args []string) (status int, later bool) {
+	status, err := d.run(args)
+	if errors.Is(err, ErrNotYet) {
+		return 0, true
+	}
+	if err != nil {
+		return d.fail(err), false
+	}
+	return status, false
+}
+
+func (d DropIn) run(args []string) (status int, err error) {
 	operand := 0
 	for ; operand < len(args) && strings.HasPrefix(args[operand], "-"); operand++ {
 		switch args[operand] {
 		case "--help":
-			return d.usage()
+			return d.usage(), nil
 		case "--version":
 			say(d.Prog + " tender, version gocat\nABI version 2\n")
-			return 0
+			return 0, nil
 		}
 		if args[operand] == "--" {
 			operand++
@@ -91,19 +108,20 @@ func (d DropIn) Main(args []string) (status int) {
 	}
 	if operand == len(args) {
 		d.warn("Missing KERNEL operand")
-		return d.usage()
+		return d.usage(), nil
 	}
 	if args[operand] == "" {
-		return d.fail(errNoKernel)
+		return 0, errNoKernel
 	}
 	inv := &Invocation{Options: New(), Kernel: args[operand], Args: args[operand+1:]}
+	inv.Prog = d.Prog
 	g, err := inv.Load()
 	if err != nil {
-		return d.fail(err)
+		return 0, err
 	}
 	defer g.Close()
 	if g.Image.Target != d.Target {
-		return d.fail(fmt.Errorf("%s: Executable is not for the solo5-%v target", g.Kernel, d.Target))
+		return 0, fmt.Errorf("%s: Executable is not for the solo5-%v target", g.Kernel, d.Target)
 	}
 	for _, arg := range args[:operand] {
 		if arg == "--" {
@@ -112,27 +130,24 @@ func (d DropIn) Main(args []string) (status int) {
 		switch err := d.set(inv.Options, arg); {
 		case errors.Is(err, errMem):
 			d.warn("Malformed argument to --mem")
-			return 1
+			return 1, nil
 		case err != nil:
 			if !errors.Is(err, errUnknown) {
 				d.warn(err.Error())
 			}
 			d.warn("Invalid option: `" + arg + "'")
-			return d.usage()
+			return d.usage(), nil
 		}
 	}
-	status, err = g.Run()
+	err = g.Run()
 	var missing *device.NotAttachedError
 	if errors.As(err, &missing) {
 		for _, line := range missing.Lines() {
 			d.warn(line)
 		}
-		return 1
+		return 1, nil
 	}
-	if err != nil {
-		return d.fail(err)
-	}
-	return status
+	return 0, err
 }
 
 var errUnknown = errors.New("unknown option")
@@ -170,6 +185,9 @@ func (d DropIn) usage() int {
 
 // say writes to standard error. There is nobody to tell if that fails.
 func say(s string) { unix.Write(2, []byte(s)) }
+
+// Say prints a message on standard error, in one line.
+func Say(message string) { say(oneLine(message) + "\n") }
 
 // oneLine makes a message safe for one line of a terminal: file names and
 // arguments in it may hold anything.

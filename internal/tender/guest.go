@@ -2,6 +2,7 @@ package tender
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"gocat/guest"
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/seccomp"
 	"gocat/spt"
 )
 
@@ -111,22 +113,74 @@ func (f file) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Run runs the guest and returns its exit status. An spt guest replaces the
-// process, so for it Run returns only on error.
-func (g *Guest) Run() (status int, err error) {
-	if g.Image.Target == image.HVT {
-		return 0, fmt.Errorf("%s is built for hvt: this version tends spt guests only", g.Name)
+// Backend tends the guests of one target with their attached devices.
+type Backend struct {
+	Run    func(*Guest, *device.Set) error // ends the process; returns only on error
+	Policy func(*Guest, *device.Set) (*seccomp.Policy, error)
+}
+
+// HVT is the backend of hvt guests. Package gocat/internal/hvt sets it when it
+// is initialised; before, Run fails with ErrNotYet for them.
+var HVT Backend
+
+// ErrNotYet says that the guest's backend is not initialised: what was asked for
+// has to be tried again from main.
+var ErrNotYet = errors.New("backend not initialised")
+
+func (g *Guest) backend() (Backend, error) {
+	if g.Image.Target == image.SPT {
+		return Backend{runSPT, policySPT}, nil
+	}
+	if HVT.Run == nil {
+		return Backend{}, ErrNotYet
+	}
+	return HVT, nil
+}
+
+// Run runs the guest. The process ends with it: an spt guest replaces the
+// process, and the tender of an hvt guest is confined until it exits. So Run
+// returns only on error.
+func (g *Guest) Run() error {
+	b, err := g.backend()
+	if err != nil {
+		return err
 	}
 	set, err := device.Attach(g.Image.Manifest, &g.Devices)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer set.Close()
+	return b.Run(g, set)
+}
+
+// Map maps the image's file for reading, nil if that is impossible. The file may
+// become shorter meanwhile, and then reading faults. The mapping stays.
+func (g *Guest) Map() []byte {
+	var st unix.Stat_t
+	if g.fd < 0 || unix.Fstat(g.fd, &st) != nil || st.Size <= 0 {
+		return nil
+	}
+	b, err := unix.Mmap(g.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func runSPT(g *Guest, set *device.Set) error {
 	c, err := g.SPT(set)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return 0, spt.Run(c)
+	return spt.Run(c)
+}
+
+func policySPT(g *Guest, set *device.Set) (*seccomp.Policy, error) {
+	c, err := g.SPT(set)
+	if err != nil {
+		return nil, err
+	}
+	return spt.Policy(c)
 }
 
 // SPT returns the spt backend's configuration of the guest with its devices.
@@ -140,7 +194,7 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 		File:        g.File,
 		Memory:      g.Memory,
 		Devices:     set.Devices,
-		Args:        g.commandLine(),
+		Args:        g.CommandLine(),
 		Name:        g.Name,
 		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
 		QuietFaults: g.QuietFaults,

@@ -2,29 +2,26 @@ package tender
 
 import "errors"
 
-// Main is the command gocat run: it runs the guest that args ask for and
-// returns the exit status. An error is one line on standard error and status 1.
-// Help is for the caller to print: then help is true and nothing has happened.
-//
-// An spt guest replaces the process, so for it Main returns only on error.
-func Main(args []string) (status int, help bool) {
+// Main is the command gocat run: it runs the guest that args ask for, with which
+// the process ends. It returns only on error, which it has printed in one line on
+// standard error, with the exit status. What is for main to do, print help or run
+// a guest whose backend is not initialised yet, is left to it: then later is true
+// and nothing has happened.
+func Main(args []string) (status int, later bool) {
 	inv, err := Parse(args, Table())
-	if errors.Is(err, ErrHelp) {
+	if err == nil {
+		err = inv.run()
+	}
+	if errors.Is(err, ErrHelp) || errors.Is(err, ErrNotYet) {
 		return 0, true
 	}
-	if err == nil {
-		status, err = inv.run()
-	}
-	if err != nil {
-		return Complain(err), false
-	}
-	return status, false
+	return Complain(err), false
 }
 
-func (inv *Invocation) run() (status int, err error) {
+func (inv *Invocation) run() error {
 	g, err := inv.Load()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer g.Close()
 	return g.Run()

@@ -26,6 +26,11 @@ type Options struct {
 	QuietFaults bool
 	ExecHeap    bool
 	Quote       bool // quote guest arguments that have spaces
+	CPL         int  // hvt: privilege level of the guest, 3 or 0
+	NoNetRing   bool // hvt: do not offer the network ring
+	Confine     Confine
+	Verbose     bool
+	Prog        string // the drop-in that was invoked; "" for gocat itself
 }
 
 // Profile selects a system call policy for spt guests.
@@ -38,12 +43,22 @@ const (
 	ProfileStrict
 )
 
+// Confine says which layers of an hvt tender's own confinement must hold.
+type Confine uint8
+
+// Choices of --confine.
+const (
+	ConfineRequired  Confine = iota // all that gocat knows of, but for Landlock where the kernel has none
+	ConfineAvailable                // those that this host allows
+	ConfineNone                     // none
+)
+
 // DefaultMemory is the guest memory in bytes when no --mem is given (Solo5's).
 const DefaultMemory = 512 << 20
 
 // New returns the default options.
 func New() *Options {
-	return &Options{Memory: DefaultMemory, Variant: guest.Advanced}
+	return &Options{Memory: DefaultMemory, Variant: guest.Advanced, CPL: 3}
 }
 
 // Option is one command line option: --Name=Arg, or --Name alone when Arg is "".
@@ -79,6 +94,12 @@ func Table() []Option {
 			func(o *Options, _ string) error { o.Quote = true; return nil }},
 		{"x-exec-heap", "", "spt: make the guest's heap and stack executable (dangerous)", false, 0,
 			func(o *Options, _ string) error { o.ExecHeap = true; return nil }},
+		{"cpl", "3|0", "hvt: privilege level of the guest (default 3: behind gocat's shim; 0: Solo5's own arrangement)", false, 0, (*Options).setCPL},
+		{"no-net-ring", "", "hvt: do not offer the network ring of Solo5 0.11", false, 0,
+			func(o *Options, _ string) error { o.NoNetRing = true; return nil }},
+		{"confine", "required|available|none", "hvt: layers of the tender's own confinement that must hold (default required: all)", false, 0, (*Options).setConfine},
+		{"verbose", "", "hvt: say which confinement is on, and count what the guest did", false, 'v',
+			func(o *Options, _ string) error { o.Verbose = true; return nil }},
 	}
 }
 
@@ -127,6 +148,32 @@ func (o *Options) setProfile(v string) error {
 		o.Profile = ProfileStrict
 	default:
 		return fmt.Errorf("%q: want solo5 or strict", v)
+	}
+	return nil
+}
+
+func (o *Options) setCPL(v string) error {
+	switch v {
+	case "3":
+		o.CPL = 3
+	case "0":
+		o.CPL = 0
+	default:
+		return fmt.Errorf("%q: want 3, or 0 for Solo5's own arrangement", v)
+	}
+	return nil
+}
+
+func (o *Options) setConfine(v string) error {
+	switch v {
+	case "required":
+		o.Confine = ConfineRequired
+	case "available":
+		o.Confine = ConfineAvailable
+	case "none":
+		o.Confine = ConfineNone
+	default:
+		return fmt.Errorf("%q: want required, available or none", v)
 	}
 	return nil
 }

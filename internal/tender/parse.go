@@ -90,9 +90,9 @@ func (o *Options) bundledDefaults() error {
 	return errors.Join(o.Devices.SetNet("stdin=@0"), o.Devices.SetNetMTU("stdin=65535"))
 }
 
-// commandLine joins the guest's arguments with single spaces, as Solo5's
+// CommandLine joins the guest's arguments with single spaces, as Solo5's
 // tenders do; with --quote those that a guest would split are quoted.
-func (inv *Invocation) commandLine() string {
+func (inv *Invocation) CommandLine() string {
 	if !inv.Quote {
 		return strings.Join(inv.Args, " ")
 	}

@@ -88,7 +88,7 @@ func TestCommandLine(t *testing.T) {
 		{true, `"--name=a b" "" "\"quoted\"" "back\\slash" plain "it's"`},
 	} {
 		inv := &Invocation{Options: &Options{Quote: test.quote}, Args: args}
-		if got := inv.commandLine(); got != test.want {
+		if got := inv.CommandLine(); got != test.want {
 			t.Errorf("quote %v: %s, want %s", test.quote, got, test.want)
 		}
 	}

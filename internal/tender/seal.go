@@ -13,7 +13,10 @@ import (
 // Seal writes the guest as an executable with its devices and policy fixed.
 // Interfaces and descriptors need not exist yet, block devices must.
 func (g *Guest) Seal(w io.Writer) error {
-	set, err := g.prepare("seals")
+	if g.Image.Target != image.SPT {
+		return fmt.Errorf("%s is built for %v: only spt guests can be sealed", g.Name, g.Image.Target)
+	}
+	set, err := device.Prepare(g.Image.Manifest, &g.Devices)
 	if err != nil {
 		return err
 	}
@@ -27,26 +30,19 @@ func (g *Guest) Seal(w io.Writer) error {
 
 // Policy returns what the guest may call, sealed with the devices as given, and
 // those devices. Interfaces and descriptors need not exist, block devices must.
-// Descriptor numbers are those of the sealed guest.
+// For spt they are
+// the guest's own calls, with the descriptor numbers of the sealed guest; for hvt
+// the tender's.
 func (g *Guest) Policy() (*seccomp.Policy, []device.Device, error) {
-	set, err := g.prepare("has policies of")
+	set, err := device.Prepare(g.Image.Manifest, &g.Devices)
 	if err != nil {
 		return nil, nil, err
 	}
 	set.Close() // the guest's own will have other numbers; Close sets theirs to -1
-	c, err := g.SPT(set)
+	b, err := g.backend()
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := spt.Policy(c)
-	return p, c.Devices, err
-}
-
-// prepare attaches the devices as far as an executable for later needs it. what
-// says in an error what was asked for.
-func (g *Guest) prepare(what string) (*device.Set, error) {
-	if g.Image.Target != image.SPT {
-		return nil, fmt.Errorf("%s is built for %v: this version %s spt guests only", g.Name, g.Image.Target, what)
-	}
-	return device.Prepare(g.Image.Manifest, &g.Devices)
+	p, err := b.Policy(g, set)
+	return p, set.Devices, err
 }

@@ -55,6 +55,10 @@ func tend(args []string) int {
 			c.NetRing = true
 		case name == "--unconfined":
 			c.Confine = ConfineNone
+		case name == "--best-effort":
+			c.Confine = ConfineBestEffort
+		case name == "--deny":
+			err = deny(value)
 		case name == "--break-out":
 			c.Started = func(Confinement) { unix.Getppid() }
 		case name == "--verbose":
@@ -101,6 +105,23 @@ func tend(args []string) int {
 		fmt.Fprintln(os.Stderr, "tender:", e.Reason)
 	}
 	return e.Status
+}
+
+// deny makes a system call fail with EPERM from now on, as in a container.
+func deny(number string) error {
+	nr, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return err
+	}
+	if err := noNewPrivs(); err != nil {
+		return err
+	}
+	return installFilter([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	})
 }
 
 // needKVM skips where guests cannot run.

@@ -81,10 +81,17 @@ func tend(args []string) int {
 		}
 		args = args[1:]
 	}
-	b, err := os.ReadFile(args[0]) // a regular file: the runtime makes a poller and keeps it
+	// Not by the os package, which would make the runtime's poller.
+	fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(fmt.Errorf("open %s: %w", args[0], err))
+	}
+	b := make([]byte, 64<<20)
+	n, err := unix.Pread(fd, b, 0)
 	if err != nil {
 		return fail(err)
 	}
+	b = b[:n]
 	file := bytes.NewReader(b)
 	c.File, c.ELF = file, b
 	if c.Image, err = image.Parse(file); err != nil {

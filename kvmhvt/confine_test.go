@@ -84,3 +84,23 @@ func TestLayers(t *testing.T) {
 		t.Errorf("a forbidden call: %+v", r)
 	}
 }
+
+// TestFailsClosed shows that a layer that cannot be had keeps the guest from
+// starting, unless the user says otherwise.
+func TestFailsClosed(t *testing.T) {
+	img := sleepless(t)
+	for layer, nr := range map[string]int{
+		"capabilities": unix.SYS_CAPSET, "descriptors": unix.SYS_CLOSE_RANGE,
+		"landlock": unix.SYS_LANDLOCK_CREATE_RULESET, "seccomp": unix.SYS_SECCOMP,
+	} {
+		denied := fmt.Sprintf("--deny=%d", nr)
+		r := runTender(t, denied, img)
+		if r.status != 1 || !strings.HasPrefix(r.stderr, "tender: confine the tender: "+layer+": ") || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("%s: %+v", layer, r)
+		}
+		r = runTender(t, denied, "--best-effort", "--verbose", img)
+		if r.status != 0 || strings.Count(r.stderr, ": <nil>\n") < 3 || strings.Contains(r.stderr, "layer "+layer+": <nil>") {
+			t.Errorf("%s, best effort: %+v", layer, r)
+		}
+	}
+}

@@ -122,7 +122,16 @@ func disassemble(inst x86asm.Inst, raw []byte) string {
 	if inst.Op == 0 {
 		return fmt.Sprintf("unknown (% x)", raw)
 	}
-	return fmt.Sprintf("%v (% x)", inst, raw[:inst.Len])
+	// Not by inst.String, which would have every process initialise its names.
+	words, sep := inst.Op.String(), " "
+	for _, a := range inst.Args {
+		if a == nil {
+			break
+		}
+		words += sep + a.String()
+		sep = ", "
+	}
+	return fmt.Sprintf("%s (% x)", words, raw[:inst.Len])
 }
 
 func (r *regs) String() string {

@@ -55,6 +55,10 @@ func tend(args []string) int {
 			c.NetRing = true
 		case name == "--unconfined":
 			c.Confine = ConfineNone
+		case name == "--best-effort":
+			c.Confine = ConfineBestEffort
+		case name == "--deny":
+			err = deny(value)
 		case name == "--break-out":
 			c.Started = func(Confinement) { unix.Getppid() }
 		case name == "--verbose":
@@ -77,10 +81,17 @@ func tend(args []string) int {
 		}
 		args = args[1:]
 	}
-	b, err := os.ReadFile(args[0]) // a regular file: the runtime makes a poller and keeps it
+	// Not by the os package, which would make the runtime's poller.
+	fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(fmt.Errorf("open %s: %w", args[0], err))
+	}
+	b := make([]byte, 64<<20)
+	n, err := unix.Pread(fd, b, 0)
 	if err != nil {
 		return fail(err)
 	}
+	b = b[:n]
 	file := bytes.NewReader(b)
 	c.File, c.ELF = file, b
 	if c.Image, err = image.Parse(file); err != nil {
@@ -101,6 +112,23 @@ func tend(args []string) int {
 		fmt.Fprintln(os.Stderr, "tender:", e.Reason)
 	}
 	return e.Status
+}
+
+// deny makes a system call fail with EPERM from now on, as in a container.
+func deny(number string) error {
+	nr, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return err
+	}
+	if err := noNewPrivs(); err != nil {
+		return err
+	}
+	return installFilter([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	})
 }
 
 // needKVM skips where guests cannot run.

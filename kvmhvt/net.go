@@ -44,7 +44,7 @@ func (s *services) netRead(addr uint64) error {
 func (d *netDevice) read(b []byte) (n int, result uint32, err error) {
 	n, errno := d.port.Read(b)
 	switch {
-	case errno == unix.EAGAIN:
+	case errno == unix.EAGAIN || errno == unix.ECONNREFUSED: // what a datagram sent before met
 		return 0, resultAgain, nil
 	case errno == unix.EINVAL || errno == unix.EFAULT:
 		return 0, resultEINVAL, nil
@@ -96,12 +96,12 @@ func (d *netDevice) send(w *waitSet, b []byte) (sent int, result uint32, err err
 				return sent, 0, err
 			}
 			continue
-		case unix.EPIPE:
+		case unix.EPIPE, unix.ECONNRESET:
 			return sent, 0, brokenPipe("network device '" + d.name + "'")
-		case unix.EINVAL, unix.EMSGSIZE, unix.EBADF:
+		case unix.EINVAL, unix.EMSGSIZE, unix.EBADF, unix.ENOTCONN:
 			return sent, resultEINVAL, nil // not a frame, or a device that is only read
-		case unix.EIO, unix.ENETDOWN, unix.ENOBUFS:
-			return sent, resultEUnspc, nil // a tap that is down: the packet is lost
+		case unix.EIO, unix.ENETDOWN, unix.ENOBUFS, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
+			return sent, resultEUnspc, nil // the packet is lost
 		default:
 			return sent, 0, stopf("Fatal error when writing to network device '%s': %v", d.name, errno)
 		}

@@ -3,6 +3,7 @@ package kvmhvt
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -13,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/device"
+	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
@@ -146,5 +149,53 @@ func TestSolo5Net(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+// TestSendErrors shows what becomes of a packet that cannot be sent: the guest
+// is told, or ended when nobody is left to send to.
+func TestSendErrors(t *testing.T) {
+	s := newServices(t)
+	use := func(fd int, kind device.Kind) *netDevice {
+		d := device.Device{Name: "net", Type: image.Net, Kind: kind, FD: fd, Inherited: true}
+		port, err := d.Private()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &netDevice{name: d.Name, port: port}
+	}
+	pair := func(typ int) [2]int {
+		fds, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fds
+	}
+	packet := make([]byte, 64)
+
+	datagrams := pair(unix.SOCK_DGRAM)
+	d := use(datagrams[0], device.Packet)
+	if _, result, err := d.send(&s.waits, packet); result != resultOK || err != nil {
+		t.Errorf("datagram: %d, %v", result, err)
+	}
+	unix.Close(datagrams[1])
+	if _, result, err := d.send(&s.waits, packet); result != resultEUnspc || err != nil {
+		t.Errorf("datagram to nobody: %d, %v", result, err)
+	}
+	unix.Close(datagrams[0])
+
+	stream := pair(unix.SOCK_STREAM)
+	d = use(stream[0], device.Stream)
+	unix.Close(stream[1])
+	_, _, err := d.send(&s.waits, packet)
+	var why *stop
+	if !errors.As(err, &why) || why.signal != int(unix.SIGPIPE) || why.status != 141 {
+		t.Errorf("stream to nobody: %v", err)
+	}
+	unix.Close(stream[0])
+
+	readOnly := open(t, "/dev/null", unix.O_RDONLY)
+	if _, result, err := use(readOnly, device.Null).send(&s.waits, packet); result != resultEINVAL || err != nil {
+		t.Errorf("device that is only read: %d, %v", result, err)
 	}
 }

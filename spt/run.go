@@ -53,10 +53,11 @@ func writeFD(fd int) output {
 		// The kernel takes at most 1024 pieces at once, which a guest's few dozen
 		// segments do not reach. What it leaves is written piece by piece.
 		n, err := unix.Writev(fd, pieces)
+		n = max(n, 0)
 		for _, b := range pieces {
 			done := min(n, len(b))
 			n -= done
-			for b = b[done:]; err == nil && len(b) > 0; b = b[done:] {
+			for b = b[done:]; err == nil && len(b) > 0; b = b[max(done, 0):] {
 				done, err = unix.Write(fd, b)
 			}
 		}

@@ -32,7 +32,7 @@ func TestTerminal(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/run %v", end.name, run), func(t *testing.T) {
 				master, slave := testhost.RawPTY(t)
 				testhost.SetCanonical(t, slave)
-				fl, modes := flags(t, slave), termios(t, slave)
+				before := testhost.SharedState(t, slave)
 				u := cat(t, guest.Advanced)
 				c := &testhost.Command{Path: u.seal(t)}
 				if run {
@@ -43,11 +43,8 @@ func TestTerminal(t *testing.T) {
 				p := c.Start(t)
 				same := func(when string) {
 					t.Helper()
-					if now := flags(t, slave); now != fl {
-						t.Errorf("flags %#x before, %#x %s", fl, now, when)
-					}
-					if now := termios(t, slave); now != modes {
-						t.Errorf("modes %+v before, %+v %s", modes, now, when)
+					if now := testhost.SharedState(t, slave); now != before {
+						t.Errorf("%+v before, %+v %s", before, now, when)
 					}
 				}
 				p.WaitAsleep()
@@ -56,7 +53,7 @@ func TestTerminal(t *testing.T) {
 					if _, err := master.WriteString("line\n"); err != nil {
 						t.Fatal(err)
 					}
-					expect(t, master, "line\n")
+					testhost.Expect(t, master, "line\n")
 				}
 				same("while it runs")
 				p.WaitAsleep()
@@ -67,39 +64,6 @@ func TestTerminal(t *testing.T) {
 				same("afterwards")
 			})
 		}
-	}
-}
-
-func termios(t *testing.T, f *os.File) unix.Termios {
-	t.Helper()
-	a, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *a
-}
-
-// expect reads want from f, and nothing else.
-func expect(t *testing.T, f *os.File, want string) {
-	t.Helper()
-	got := ""
-	buf := make([]byte, 4096)
-	for start := time.Now(); len(got) < len(want) && time.Since(start) < 20*time.Second; {
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, 1000)
-		if ready <= 0 {
-			if err != nil && err != unix.EINTR {
-				t.Fatal(err)
-			}
-			continue
-		}
-		n, err := f.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got += string(buf[:n])
-	}
-	if got != want {
-		t.Fatalf("got %q, want %q", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,4 +72,49 @@ func dup(t testing.TB, fd int) *os.File {
 		t.Fatalf("F_DUPFD_CLOEXEC: %v", err)
 	}
 	return File(t, n)
+}
+
+// Shared is what a caller and its children share of an open file: flags, and the
+// modes of a terminal.
+type Shared struct {
+	Flags int
+	Modes unix.Termios // zero for anything but a terminal
+}
+
+// SharedState reads what f shares.
+func SharedState(t testing.TB, f *os.File) Shared {
+	t.Helper()
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err != nil {
+		t.Fatalf("F_GETFL: %v", err)
+	}
+	s := Shared{Flags: flags}
+	if modes, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
+		s.Modes = *modes
+	}
+	return s
+}
+
+// Expect reads want from f, and nothing else.
+func Expect(t testing.TB, f *os.File, want string) {
+	t.Helper()
+	got := ""
+	buf := make([]byte, 4096)
+	for start := time.Now(); len(got) < len(want) && time.Since(start) < patience; {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, 1000)
+		if ready <= 0 {
+			if err != nil && err != unix.EINTR {
+				t.Fatal(err)
+			}
+			continue
+		}
+		n, err := f.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += string(buf[:n])
+	}
+	if got != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
 }

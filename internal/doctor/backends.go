@@ -10,24 +10,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sptGuest runs the bundled cat from end to end.
-func (h *Host) sptGuest() Result {
+// sptGuest runs the bundled cat as an spt guest.
+func (h *Host) sptGuest() Result { return h.runCat("spt", Fail) }
+
+// hvtGuest runs the bundled cat as an hvt guest, confined as by default.
+func (h *Host) hvtGuest() Result { return h.runCat("hvt", Warn) }
+
+// runCat runs the bundled cat from end to end; bad is the verdict if that fails.
+func (h *Host) runCat(backend string, bad Status) Result {
 	input := bytes.Repeat([]byte("gocat doctor\n"), 1000)
-	out, err := h.Gocat(input, "run", "--backend=spt")
+	out, err := h.Gocat(input, "run", "--backend="+backend)
 	switch {
 	case err != nil:
-		return Result{Status: Fail, Found: "could not try one", Means: err.Error()}
+		return Result{Status: bad, Found: "could not try one", Means: err.Error()}
 	case out.Status != 0:
-		r := Result{Status: Fail, Found: fmt.Sprintf("the bundled cat ended with status %d", out.Status), Mend: "see the lines above"}
+		r := Result{Status: bad, Found: fmt.Sprintf("the bundled cat ended with status %d", out.Status), Mend: "see the lines above"}
 		if line, _, _ := strings.Cut(string(out.Stderr), "\n"); line != "" {
 			r.Means = strings.TrimPrefix(line, "gocat: ")
 		}
 		return r
 	case !bytes.Equal(out.Stdout, input):
-		return Result{Status: Fail, Found: "the bundled cat lost data",
+		return Result{Status: bad, Found: "the bundled cat lost data",
 			Means: fmt.Sprintf("it was given %d bytes and gave %d", len(input), len(out.Stdout)), Mend: "please report it"}
 	}
-	return Result{Found: "the bundled cat runs", Means: "spt guests work"}
+	return Result{Found: "the bundled cat runs", Means: backend + " guests work"}
 }
 
 // KVM_GET_API_VERSION of linux/kvm.h and the only version there is.

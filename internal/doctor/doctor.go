@@ -90,8 +90,9 @@ func (h *Host) Check() []Result {
 		{"pipes", h.pipes},
 		{"spt guest", h.sptGuest},
 		{"kvm", h.kvm},
-		{"taps", h.taps},
 		{"landlock", h.landlock},
+		{"hvt guest", h.hvtGuest},
+		{"taps", h.taps},
 		{"user namespaces", h.userNamespaces},
 	}
 	results := make([]Result, len(checks))

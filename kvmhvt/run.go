@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -80,7 +81,9 @@ func Run(c *Config) (Exit, error) {
 		runtime.GOMAXPROCS(places)
 	}
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(math.MaxInt64)
+	if os.Getenv("GOMEMLIMIT") != "" { // it would start the collector all the same
+		debug.SetMemoryLimit(math.MaxInt64)
+	}
 	done, err := t.confine(c.Confine)
 	if err != nil {
 		t.close()

@@ -21,7 +21,7 @@ func TestShellHVT(t *testing.T) {
 	for script, want := range map[string]testhost.Result{
 		"echo hi | gocat run --backend=hvt":                                                                             {Stdout: "hi\n"},
 		"echo hi | gocat run --backend=hvt --guest simple":                                                              {Stdout: "hi\n"},
-		"echo hi | gocat run --backend=hvt --net-ring --mem=2":                                                       {Stdout: "hi\n"},
+		"echo hi | gocat run --backend=hvt --net-ring --mem=2":                                                          {Stdout: "hi\n"},
 		"echo hi | gocat run --backend=hvt --mem=4096":                                                                  {Stdout: "hi\n"},
 		"gocat run --backend=hvt < /dev/null":                                                                           {},
 		"echo hi > f; gocat run --backend=hvt < f; gocat run --backend=hvt < f":                                         {Stdout: "hi\nhi\n"},

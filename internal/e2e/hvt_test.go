@@ -194,3 +194,56 @@ func TestReplacedHVT(t *testing.T) {
 		t.Errorf("status %#x, stdout %q, stderr %q", s, testhost.Contents(t, out), testhost.Contents(t, errs))
 	}
 }
+
+// TestFlagsHVT has descriptors that cannot be opened anew, which the caller goes
+// on to use: unlike an spt guest, a tender leaves also these as they were.
+func TestFlagsHVT(t *testing.T) {
+	needKVM(t, "hvt")
+	for name, open := range map[string]func() (stdin, peer *os.File){
+		"stream":    func() (*os.File, *os.File) { return socketpair(t, unix.SOCK_STREAM) },
+		"seqpacket": func() (*os.File, *os.File) { return socketpair(t, unix.SOCK_SEQPACKET) },
+		"datagrams": func() (*os.File, *os.File) { return socketpair(t, unix.SOCK_DGRAM) },
+		"pty":       func() (*os.File, *os.File) { return testhost.RawPTY(t) },
+	} {
+		for _, nonblocking := range []bool{false, true} {
+			for _, end := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+				stdin, peer := open()
+				if err := unix.SetNonblock(int(stdin.Fd()), nonblocking); err != nil {
+					t.Fatal(err)
+				}
+				before := testhost.SharedState(t, stdin)
+				same := func(when string) {
+					t.Helper()
+					if now := testhost.SharedState(t, stdin); now != before {
+						t.Errorf("%s: %+v before, %+v %s", name, before, now, when)
+					}
+				}
+				out, console := testhost.Pipe(t)
+				c := command("run", "--backend=hvt")
+				c.Files = []*os.File{stdin, console, testhost.Null(t)}
+				p := c.Start(t)
+				waitIdle(t, "hvt", p)
+				same("while it runs")
+				if _, err := unix.Write(int(peer.Fd()), []byte("through")); err != nil {
+					t.Fatal(err)
+				}
+				testhost.Expect(t, out, "through")
+				p.Signal(end)
+				if got := testhost.Status(p.Wait()); got != 128+int(end) {
+					t.Errorf("%s: status %d after %v", name, got, end)
+				}
+				same("afterwards")
+			}
+		}
+	}
+}
+
+// socketpair makes two connected sockets that block.
+func socketpair(t *testing.T, typ int) (a, b *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testhost.File(t, fds[0]), testhost.File(t, fds[1])
+}

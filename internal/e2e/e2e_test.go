@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	gocat = filepath.Join(dir, "gocat")
-	build := exec.Command("go", "build", "-o", gocat, "gocat/cmd/gocat")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", gocat, "gocat/cmd/gocat") // as make build
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	err = build.Run()

@@ -62,8 +62,9 @@ type Counters struct {
 // sockets in ways that wait. The garbage collector does not start by itself,
 // so that nothing has to wait for the thread in the guest.
 //
-// SIGINT, SIGTERM, SIGHUP and SIGQUIT end the guest at once, unless they are
-// ignored when Run is called: Status is then 1 and Signal says which.
+// SIGINT, SIGTERM and the other signals that ask a process to end do so at once,
+// unless they are ignored when Run is called: Status is then 1 and Signal says
+// which.
 func Run(c *Config) (Exit, error) {
 	signals := c.notify()
 	t, err := newTender(c)

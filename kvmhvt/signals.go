@@ -21,7 +21,7 @@ func (c *Config) notify() <-chan chan os.Signal {
 	go func() {
 		signals := make(chan os.Signal, 1)
 		var wanted []os.Signal
-		for _, s := range [...]unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		for _, s := range endings {
 			if !signal.Ignored(s) {
 				wanted = append(wanted, s)
 			}
@@ -32,6 +32,14 @@ func (c *Config) notify() <-chan chan os.Signal {
 		ready <- signals
 	}()
 	return ready
+}
+
+// endings are the signals whose default action is to end the process and that
+// come from outside only. Without a handler the Go runtime ignores some of them
+// and prints its stacks for others.
+var endings = [...]unix.Signal{
+	unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGABRT,
+	unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGXCPU,
 }
 
 // signalExit is the exit because of a signal.

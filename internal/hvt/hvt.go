@@ -29,6 +29,9 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 	if g.ExecHeap {
 		return nil, fmt.Errorf("--x-exec-heap: only spt guests have such a heap; %s is built for hvt", g.Name)
 	}
+	if g.QuietFaults {
+		return nil, fmt.Errorf("--quiet-faults: only spt guests report faults themselves; %s is built for hvt", g.Name)
+	}
 	if g.Profile != tender.ProfileDefault {
 		return nil, fmt.Errorf("--profile: an hvt guest makes no system calls; %s is built for hvt", g.Name)
 	}

@@ -145,6 +145,56 @@ func TestGrantedCalls(t *testing.T) {
 	})
 }
 
+// TestNotGranted has calls that are almost granted. Unlike TestGrantedCalls it
+// does not ask the policy what to expect.
+func TestNotGranted(t *testing.T) {
+	const epoll, timer, small, large = 6, 7, 4, 5
+	const scratch, high = guest.Scratch, 1 << 32
+	type args = [6]uint64
+	for _, c := range []struct {
+		nr   uint64
+		good args
+		bad  []args
+	}{
+		{unix.SYS_READ, args{3, scratch, 16}, []args{{0, scratch, 16}, {1, scratch, 16}, {2, scratch, 16}, {8, scratch, 16},
+			{small, scratch, 16}, {large, scratch, 16}, {epoll, scratch, 16}, {timer, scratch, 16}, {high | 3, scratch, 16}, {^uint64(0), scratch, 16}}},
+		{unix.SYS_WRITE, args{9, scratch, 16}, []args{{0, scratch, 16}, {2, scratch, 16}, {8, scratch, 16}, {10, scratch, 16},
+			{small, scratch, 16}, {large, scratch, 16}, {timer, scratch, 16}, {high | 1, scratch, 16}, {high | 9, scratch, 16}, {1 << 63, scratch, 16}}},
+		{unix.SYS_PREAD64, args{small, scratch, 512, 7 * 512}, []args{{small, scratch, 512, 7*512 + 1}, {small, scratch, 512, 8 * 512},
+			{small, scratch, 511, 0}, {small, scratch, 513, 0}, {small, scratch, 1024, 0}, {small, scratch, 0, 0}, {small, scratch, high | 512, 0},
+			{small, scratch, 512, high}, {small, scratch, 512, ^uint64(0)}, {small, scratch, 512, 1 << 63}, {high | small, scratch, 512, 0},
+			{3, scratch, 512, 0}, {1, scratch, 512, 0}, {epoll, scratch, 512, 0}}},
+		{unix.SYS_PWRITE64, args{large, scratch, 512, 15 * 512}, []args{{large, scratch, 512, 15*512 + 1}, {small, scratch, 512, 8 * 512},
+			{large, scratch, 512, 16 * 512}, {large, scratch, 513, 0}, {large, scratch, high | 512, 0}, {large, scratch, 512, high},
+			{large, scratch, 512, ^uint64(511)}, {1, scratch, 512, 0}, {9, scratch, 512, 0}}},
+		{unix.SYS_EPOLL_PWAIT, args{epoll, scratch, 1, 0, 0, 8}, []args{{epoll, scratch, 1, 0, scratch, 8}, {epoll, scratch, 1, 0, 1, 0},
+			{epoll, scratch, 1, 0, high, 8}, {epoll, scratch, 1, 0, 1 << 63, 8}, {timer, scratch, 1}, {3, scratch, 1}, {high | epoll, scratch, 1}}},
+		{unix.SYS_TIMERFD_SETTIME, args{timer, 1, scratch}, []args{{timer, 0, scratch}, {timer, 2, scratch}, {timer, 3, scratch},
+			{timer, high | 1, scratch}, {timer, 1, scratch, scratch}, {timer, 1, scratch, high}, {epoll, 1, scratch}, {high | timer, 1, scratch}}},
+		{unix.SYS_CLOCK_GETTIME, args{1, scratch}, []args{{2, scratch}, {3, scratch}, {4, scratch}, {7, scratch}, {11, scratch},
+			{high, scratch}, {high | 1, scratch}, {^uint64(0), scratch}}},
+		{unix.SYS_ARCH_PRCTL, args{archSetFS, scratch}, []args{{0x1001, scratch}, {0x1003, scratch}, {0x1004, scratch}, {0x1012, 0},
+			{0x1022, 0}, {0x2001, 0}, {0x5001, 0}, {high | archSetFS, scratch}}},
+	} {
+		w := newWellEquipped(t)
+		call := func(a args) testhost.Result {
+			w.probe(t, func(p *guest.Probe) {
+				p.Do(p.Syscall(c.nr, guest.N(a[0]), guest.N(a[1]), guest.N(a[2]), guest.N(a[3]), guest.N(a[4]), guest.N(a[5])))
+				p.Do(p.Exit(guest.N(comesBack)))
+			})
+			return w.run(t, w.files...)
+		}
+		if r := call(c.good); r.Status != comesBack {
+			t.Errorf("%s(%#x): %+v", seccomp.SyscallName(uint32(c.nr)), c.good, r)
+		}
+		for _, a := range c.bad {
+			if r := call(a); r.Status != 159 {
+				t.Errorf("%s(%#x): %+v", seccomp.SyscallName(uint32(c.nr)), a, r)
+			}
+		}
+	}
+}
+
 // TestEveryCall makes every system call there is, and some that are not.
 func TestEveryCall(t *testing.T) {
 	w := newWellEquipped(t)

@@ -294,7 +294,7 @@ func TestAlignment(t *testing.T) {
 // TestSpaceAtKnownPlaces has a guest that walks where a process without
 // randomisation has its stack, its vdso and its mappings: all is gone.
 func TestSpaceAtKnownPlaces(t *testing.T) {
-	testhost.FixedLayout(t, func() {
+	testhost.Personality(t, testhost.FixedLayout, func() {
 		// Where they are, from a process that is yet to run its plan.
 		p := trace(t, probe(t, func(*guest.Probe) {}).seal(t))
 		var before []testhost.Mapping
@@ -317,6 +317,23 @@ func TestSpaceAtKnownPlaces(t *testing.T) {
 				if page != nil {
 					t.Errorf("page %#x is mapped", at)
 				}
+			}
+		}
+	})
+}
+
+// TestPageZero has a caller whose processes have page zero mapped.
+func TestPageZero(t *testing.T) {
+	testhost.Personality(t, testhost.PageZero, func() {
+		p := trace(t, probe(t, func(*guest.Probe) {}).seal(t))
+		mapped := testhost.Maps(t, p.pid)[0].Start == 0
+		p.end()
+		if !mapped {
+			testhost.Skip(t, "this kernel maps no page zero for this user")
+		}
+		for at, page := range dumpSpace(t, dumpingProbe(t, 0, memBase), 0, memBase) {
+			if page != nil {
+				t.Errorf("page %#x is mapped", at)
 			}
 		}
 	})

@@ -53,16 +53,21 @@ func Tmpfs(t testing.TB, dir string) {
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-// addrNoRandomize is ADDR_NO_RANDOMIZE of linux/personality.h.
-const addrNoRandomize = 0x0040000
+// Personalities that children inherit (linux/personality.h).
+const (
+	// FixedLayout puts the stack, the vdso and mappings where every process
+	// without address space randomisation has them.
+	FixedLayout = 0x0040000 // ADDR_NO_RANDOMIZE
+	// PageZero maps page zero.
+	PageZero = 0x0100000 // MMAP_PAGE_ZERO
+)
 
-// FixedLayout runs f on a thread whose children have their stack, vdso and
-// mappings where every process without address space randomisation has them.
-func FixedLayout(t testing.TB, f func()) {
+// Personality runs f on a thread whose children have a personality.
+func Personality(t testing.TB, personality uintptr, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, addrNoRandomize, 0, 0)
+	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, personality, 0, 0)
 	if errno != 0 {
 		t.Fatalf("personality: %v", errno)
 	}

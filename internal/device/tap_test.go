@@ -3,6 +3,7 @@ package device
 import (
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -93,19 +94,27 @@ func exchangeFrames(t *testing.T, p Port, name string) {
 	}
 
 	frame[14], frame[15] = 'o', 'u'
-	if _, err := unix.Write(sock, frame); err != nil {
-		t.Fatal(err)
-	}
-	// The interface sends frames of its own too (IPv6 multicast).
-	for {
-		n, errno := p.Read(got)
-		if errno != 0 {
-			t.Fatalf("read: %v, without the frame that was sent", errno)
+	// The kernel notices only some time after the attachment that the link is up
+	// and drops frames until then. The interface sends frames of its own too (IPv6
+	// multicast).
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, err := unix.Write(sock, frame); err != nil && err != unix.ENETDOWN {
+			t.Fatal(err)
 		}
-		if string(got[:n]) == string(frame) {
-			break
+		for {
+			n, errno := p.Read(got)
+			if errno == unix.EAGAIN {
+				break
+			}
+			if errno != 0 {
+				t.Fatalf("read: %v", errno)
+			}
+			if string(got[:n]) == string(frame) {
+				return
+			}
 		}
 	}
+	t.Fatal("the frame that was sent to the interface did not arrive")
 }
 
 func TestTapErrors(t *testing.T) {

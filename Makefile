@@ -1,13 +1,15 @@
 # make build   ./gocat, and the bundled cat as cat.spt and cat.hvt
 # make run     build, then run cat on a pipe, a file and /dev/null
 # make test    vet and test everything
+# make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
+#              an emulated machine
 
 # One static binary, built by the Go toolchain alone. The version control stamp
 # would fail in a checkout that belongs to somebody else.
 export CGO_ENABLED = 0
 export GOFLAGS = -buildvcs=false
 
-.PHONY: build run test check-go clean
+.PHONY: build run test test-qemu check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
@@ -28,6 +30,9 @@ test: check-go
 	@rm -f skipped.log
 	GOCAT_SKIPPED=$(CURDIR)/skipped.log go test -count=1 -timeout=10m ./...
 	@if [ -z "$$CI" ] && [ -s skipped.log ]; then echo 'Tests that were skipped, and what they lacked:'; sort skipped.log | uniq -c; fi
+
+test-qemu: check-go
+	go run ./internal/qemutest
 
 check-go:
 	@command -v go >/dev/null || { echo 'gocat needs Go, at least version $(shell sed -n "s/^go //p" go.mod): https://go.dev/dl' >&2; exit 1; }

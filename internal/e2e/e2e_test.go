@@ -6,12 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gocat/guest"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
+	"gocat/kvmhvt"
 )
 
 // gocat is the path of the program under test.
@@ -23,7 +29,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	gocat = filepath.Join(dir, "gocat")
-	build := exec.Command("go", "build", "-o", gocat, "gocat/cmd/gocat")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", gocat, "gocat/cmd/gocat") // as make build
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	err = build.Run()
@@ -63,16 +69,80 @@ func ways(t *testing.T, args ...string) map[string]*testhost.Command {
 	}
 }
 
-// probe writes the image of a guest that carries out steps, and returns its path.
+// allWays has those of ways, and the bundled cat as an hvt guest. A test of it
+// begins with needKVM.
+func allWays(t *testing.T, args ...string) map[string]*testhost.Command {
+	t.Helper()
+	all := ways(t, args...)
+	all["hvt"] = command(append([]string{"run", "--backend=hvt"}, args...)...)
+	return all
+}
+
+// needKVM skips t where the way is hvt and this host cannot run its guests.
+func needKVM(t *testing.T, way string) {
+	t.Helper()
+	if way != "hvt" {
+		return
+	}
+	if err := kvmhvt.Available(); err != nil {
+		testhost.Skip(t, err.Error())
+	}
+}
+
+// waitIdle waits until the guest of a process waits for input.
+func waitIdle(t *testing.T, way string, p *testhost.Process) {
+	t.Helper()
+	if way != "hvt" {
+		p.WaitAsleep()
+		return
+	}
+	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(time.Millisecond) {
+		if tenderWaits(p.Pid) {
+			return
+		}
+	}
+	t.Fatalf("process %d: the guest still does not wait", p.Pid)
+}
+
+// tenderWaits says whether a thread of an hvt tender waits for its guest's
+// devices: in an epoll_pwait for other than 128 events, which is how the Go
+// runtime's own poller waits.
+func tenderWaits(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	if err != nil {
+		panic(err) // of the pattern
+	}
+	for _, thread := range threads {
+		b, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it has ended
+		}
+		// Number, six arguments, stack pointer, program counter; or "running".
+		words := strings.Fields(string(b))
+		if len(words) == 9 && words[0] == strconv.Itoa(unix.SYS_EPOLL_PWAIT) && words[3] != "0x80" {
+			return true
+		}
+	}
+	return false
+}
+
+// probe writes the image of an spt guest that carries out steps, and returns its
+// path.
 func probe(t *testing.T, steps func(*guest.Probe)) string {
 	t.Helper()
-	p := guest.NewProbe(image.SPT)
+	return probeFor(t, image.SPT, steps)
+}
+
+// probeFor is probe for a guest of either target.
+func probeFor(t *testing.T, target image.Target, steps func(*guest.Probe)) string {
+	t.Helper()
+	p := guest.NewProbe(target)
 	steps(p)
 	b, err := p.Image()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "probe.spt")
+	path := filepath.Join(t.TempDir(), "probe."+target.String())
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, b, 0o644); err != nil {

@@ -125,17 +125,20 @@ func TestRefusals(t *testing.T) {
 // TestProcessOne has gocat as the only process of a container.
 func TestProcessOne(t *testing.T) {
 	needRoot(t)
-	for way, c := range ways(t) {
-		for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGKILL} {
-			r, _ := testhost.Pipe(t)
-			c.Attr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
-			c.Files = []*os.File{r, testhost.Null(t), testhost.Null(t)}
-			p := c.Start(t)
-			p.WaitAsleep()
-			p.Signal(s)
-			if got := testhost.Status(p.Wait()); got != 128+int(s) {
-				t.Errorf("%s: status %d after %v", way, got, s)
+	for way, c := range allWays(t) {
+		t.Run(way, func(t *testing.T) {
+			needKVM(t, way)
+			for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGKILL} {
+				r, _ := testhost.Pipe(t)
+				c.Attr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+				c.Files = []*os.File{r, testhost.Null(t), testhost.Null(t)}
+				p := c.Start(t)
+				waitIdle(t, way, p)
+				p.Signal(s)
+				if got := testhost.Status(p.Wait()); got != 128+int(s) {
+					t.Errorf("status %d after %v", got, s)
+				}
 			}
-		}
+		})
 	}
 }

@@ -59,17 +59,20 @@ func TestSharedOffset(t *testing.T) {
 	if _, err := f.WriteString("skipped, then read"); err != nil {
 		t.Fatal(err)
 	}
-	for way, c := range ways(t) {
-		if _, err := f.Seek(int64(len("skipped, ")), 0); err != nil {
-			t.Fatal(err)
-		}
-		out := testhost.Memfd(t)
-		c.Files = []*os.File{f, out, testhost.Memfd(t)}
-		r := c.Run(t)
-		at, err := f.Seek(0, 1)
-		if r.Status != 0 || testhost.Contents(t, out) != "then read" || err != nil || at != 18 {
-			t.Errorf("%s: %+v, %q, offset %d", way, r, testhost.Contents(t, out), at)
-		}
+	for way, c := range allWays(t) {
+		t.Run(way, func(t *testing.T) {
+			needKVM(t, way)
+			if _, err := f.Seek(int64(len("skipped, ")), 0); err != nil {
+				t.Fatal(err)
+			}
+			out := testhost.Memfd(t)
+			c.Files = []*os.File{f, out, testhost.Memfd(t)}
+			r := c.Run(t)
+			at, err := f.Seek(0, 1)
+			if r.Status != 0 || testhost.Contents(t, out) != "then read" || err != nil || at != 18 {
+				t.Errorf("%+v, %q, offset %d", r, testhost.Contents(t, out), at)
+			}
+		})
 	}
 }
 

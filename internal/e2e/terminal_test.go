@@ -34,8 +34,9 @@ func TestTerminal(t *testing.T) {
 		"SIGHUP":  {signal(unix.SIGHUP), 128 + int(unix.SIGHUP)},
 		"SIGKILL": {signal(unix.SIGKILL), 128 + int(unix.SIGKILL)},
 	} {
-		for way, c := range ways(t) {
+		for way, c := range allWays(t) {
 			t.Run(name+"/"+way, func(t *testing.T) {
+				needKVM(t, way)
 				master, slave := testhost.RawPTY(t)
 				testhost.SetCanonical(t, slave)
 				before := testhost.SharedState(t, slave)
@@ -48,13 +49,13 @@ func TestTerminal(t *testing.T) {
 				c.Files = []*os.File{slave, slave, slave}
 				c.Attr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 				p := c.Start(t)
-				p.WaitAsleep()
+				waitIdle(t, way, p)
 				same("while it runs")
 				if _, err := master.WriteString("typed\n"); err != nil {
 					t.Fatal(err)
 				}
 				testhost.Expect(t, master, "typed\n")
-				p.WaitAsleep()
+				waitIdle(t, way, p)
 				end.how(t, p, master)
 				if got := testhost.Status(p.Wait()); got != end.status {
 					t.Errorf("status %d, want %d", got, end.status)
@@ -67,39 +68,42 @@ func TestTerminal(t *testing.T) {
 
 // TestPipeFlags has pipes that the caller goes on to use.
 func TestPipeFlags(t *testing.T) {
-	for way, c := range ways(t) {
-		for _, nonblocking := range []bool{false, true} {
-			in, feed := testhost.Pipe(t)
-			out, console := testhost.Pipe(t)
-			for _, f := range []*os.File{in, console} {
-				if err := unix.SetNonblock(int(f.Fd()), nonblocking); err != nil {
+	for way, c := range allWays(t) {
+		t.Run(way, func(t *testing.T) {
+			needKVM(t, way)
+			for _, nonblocking := range []bool{false, true} {
+				in, feed := testhost.Pipe(t)
+				out, console := testhost.Pipe(t)
+				for _, f := range []*os.File{in, console} {
+					if err := unix.SetNonblock(int(f.Fd()), nonblocking); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := [2]testhost.Shared{testhost.SharedState(t, in), testhost.SharedState(t, console)}
+				same := func(when string) {
+					t.Helper()
+					now := [2]testhost.Shared{testhost.SharedState(t, in), testhost.SharedState(t, console)}
+					if now != before {
+						t.Errorf("%s: %+v before, %+v %s", way, before, now, when)
+					}
+				}
+				c.Files = []*os.File{in, console, testhost.Null(t)}
+				p := c.Start(t)
+				waitIdle(t, way, p)
+				same("while it runs")
+				if _, err := feed.WriteString("through"); err != nil {
 					t.Fatal(err)
 				}
-			}
-			before := [2]testhost.Shared{testhost.SharedState(t, in), testhost.SharedState(t, console)}
-			same := func(when string) {
-				t.Helper()
-				now := [2]testhost.Shared{testhost.SharedState(t, in), testhost.SharedState(t, console)}
-				if now != before {
-					t.Errorf("%s: %+v before, %+v %s", way, before, now, when)
+				testhost.Expect(t, out, "through")
+				p.Signal(unix.SIGKILL)
+				p.Wait()
+				same("afterwards")
+				// What the guest left, the caller reads.
+				if _, err := feed.WriteString("rest"); err != nil {
+					t.Fatal(err)
 				}
+				testhost.Expect(t, in, "rest")
 			}
-			c.Files = []*os.File{in, console, testhost.Null(t)}
-			p := c.Start(t)
-			p.WaitAsleep()
-			same("while it runs")
-			if _, err := feed.WriteString("through"); err != nil {
-				t.Fatal(err)
-			}
-			testhost.Expect(t, out, "through")
-			p.Signal(unix.SIGKILL)
-			p.Wait()
-			same("afterwards")
-			// What the guest left, the caller reads.
-			if _, err := feed.WriteString("rest"); err != nil {
-				t.Fatal(err)
-			}
-			testhost.Expect(t, in, "rest")
-		}
+		})
 	}
 }

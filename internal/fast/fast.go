@@ -17,7 +17,11 @@ import (
 	"gocat/internal/tender"
 )
 
+// grow is in stack_amd64.s.
+func grow()
+
 func init() {
+	grow()
 	if len(os.Args) == 0 {
 		return
 	}

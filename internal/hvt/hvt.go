@@ -46,7 +46,7 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 		Args:     g.CommandLine(),
 		CPL:      g.CPL,
 		EOF:      g.EOF,
-		NetRing:  !g.NoNetRing,
+		NetRing:  g.NetRing,
 		Confine:  confine[g.Confine],
 	}, nil
 }

@@ -67,7 +67,7 @@ func (d DropIn) options() []dropInOption {
 		}})
 	} else {
 		all = append(all, dropInOption{"--no-net-ring", "", "do not offer the network ring", func(o *Options, _ string) error {
-			o.NoNetRing = true
+			o.NetRing = false
 			return nil
 		}})
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	ExecHeap    bool
 	Quote       bool // quote guest arguments that have spaces
 	CPL         int  // hvt: privilege level of the guest, 3 or 0
-	NoNetRing   bool // hvt: do not offer the network ring
+	NetRing     bool // hvt: offer the network ring
 	Confine     Confine
 	Verbose     bool
 	Prog        string // the drop-in that was invoked; "" for gocat itself
@@ -95,8 +95,10 @@ func Table() []Option {
 		{"x-exec-heap", "", "spt: make the guest's heap and stack executable (dangerous)", false, 0,
 			func(o *Options, _ string) error { o.ExecHeap = true; return nil }},
 		{"cpl", "3|0", "hvt: privilege level of the guest (default 3: behind gocat's shim; 0: Solo5's own arrangement)", false, 0, (*Options).setCPL},
-		{"no-net-ring", "", "hvt: do not offer the network ring of Solo5 0.11", false, 0,
-			func(o *Options, _ string) error { o.NoNetRing = true; return nil }},
+		{"net-ring", "", "hvt: offer the network ring of Solo5 0.11, which needs a processor of its own to pay", false, 0,
+			func(o *Options, _ string) error { o.NetRing = true; return nil }},
+		{"no-net-ring", "", "hvt: do not offer the network ring (default)", false, 0,
+			func(o *Options, _ string) error { o.NetRing = false; return nil }},
 		{"confine", "required|available|none", "hvt: layers of the tender's own confinement that must hold (default required: all)", false, 0, (*Options).setConfine},
 		{"verbose", "", "hvt: say which confinement is on, and count what the guest did", false, 'v',
 			func(o *Options, _ string) error { o.Verbose = true; return nil }},

@@ -25,8 +25,8 @@ func boot(ctx context.Context, qemu string, o *options, image, initrd string, li
 	cmd := exec.CommandContext(ctx, qemu,
 		"-no-user-config", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio",
-		// With a thread for each processor, qemu 7.2's AMD-V now and then loses an
-		// interrupt from one processor to another, and Linux locks up.
+		// With a thread for each processor, guests under qemu 7.2's AMD-V sooner or
+		// later leave Linux with processors that wait for each other for ever.
 		"-accel", "tcg,thread=single", "-cpu", o.cpu, "-smp", "2", "-m", strconv.Itoa(o.memory),
 		"-kernel", image, "-initrd", initrd,
 		// A kernel that panics reboots, which ends qemu.

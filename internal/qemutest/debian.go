@@ -125,7 +125,7 @@ func download(ctx context.Context, pkg, dir string) (string, error) {
 // renews them and tries again.
 func aptRetry(ctx context.Context, do func() error) error {
 	err := do()
-	if err == nil || os.Getuid() != 0 {
+	if err == nil || ctx.Err() != nil || os.Getuid() != 0 {
 		return err
 	}
 	say("%v: renewing APT's lists", err)

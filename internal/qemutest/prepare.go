@@ -103,7 +103,7 @@ func prepare(ctx context.Context, o *options, k *kernel, tmp, initrd string) (*p
 		return nil, err
 	}
 	if len(o.command) > 0 {
-		p.Jobs = append(p.Jobs, job{Name: strings.Join(o.command, " "), Args: o.command, Dir: "/root", Env: env})
+		p.Jobs = append(p.Jobs, job{Name: o.command[0], Args: o.command, Dir: "/root", Env: env})
 	}
 	if err := addTests(ctx, a, p, o, env, tmp); err != nil {
 		return nil, err

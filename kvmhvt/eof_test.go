@@ -1,6 +1,7 @@
 package kvmhvt
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
@@ -187,24 +188,40 @@ func TestEOFAgain(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			f := s.open(t, "input\n")
 			defer f.Close()
-			cmd := tenderCommand(t, append([]string{"--eof=again", "--net:stdin=@0", cat(t, guest.Simple)}, quietly...)...)
+			// Its last line before it reads says that it runs.
+			cmd := tenderCommand(t, "--eof=again", "--net:stdin=@0", cat(t, guest.Simple))
 			cmd.Stdin = f
-			var out, errs bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &errs
+			r, w := must2(t)(os.Pipe())
+			defer r.Close()
+			var errs bytes.Buffer
+			cmd.Stdout, cmd.Stderr = w, &errs
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(200 * time.Millisecond)
-			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-				t.Fatalf("it ended: %v", err)
+			w.Close()
+			stuck := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+			defer stuck.Stop()
+			out := bufio.NewReader(r)
+			for line := ""; !strings.Contains(line, "netif"); {
+				var err error
+				if line, err = out.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
 			}
-			cmd.Wait()
 			want := "input\n"
 			if s.empty {
 				want = ""
 			}
-			if exitStatus(cmd) != 1 || out.String() != want || !strings.Contains(errs.String(), "Exiting on signal 15") {
-				t.Errorf("status %d, %q, %q", exitStatus(cmd), out.String(), errs.String())
+			got := make([]byte, len(want))
+			io.ReadFull(out, got)
+			time.Sleep(200 * time.Millisecond)
+			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+				t.Fatalf("it ended: %v", err)
+			}
+			rest, _ := io.ReadAll(out)
+			cmd.Wait()
+			if exitStatus(cmd) != 1 || string(got) != want || len(rest) > 0 || !strings.Contains(errs.String(), "Exiting on signal 15") {
+				t.Errorf("status %d, %q and %q, %q", exitStatus(cmd), got, rest, errs.String())
 			}
 		})
 	}

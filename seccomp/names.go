@@ -32,9 +32,7 @@ func SyscallNumber(name string) (uint32, bool) {
 	return 0, false
 }
 
-// NameTable returns a copy of the table of names: NUL-terminated, back to back,
+// NameTable returns the table of names: NUL-terminated, back to back,
 // from system call 0 up, with an empty name where there is no call. The name of
 // number n follows the n-th NUL; past the end of the table nothing is known.
-func NameTable() []byte {
-	return []byte(names)
-}
+func NameTable() string { return names }

@@ -33,7 +33,7 @@ func TestNames(t *testing.T) {
 
 // TestNameTable walks the table as its documentation says.
 func TestNameTable(t *testing.T) {
-	table := bytes.Split(NameTable(), []byte{0})
+	table := bytes.Split([]byte(NameTable()), []byte{0})
 	if last := table[len(table)-1]; len(last) != 0 {
 		t.Errorf("the last name, %q, is not terminated", last)
 	}

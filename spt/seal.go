@@ -129,9 +129,9 @@ func newSealed(c *Config) (*sealed, error) {
 	boot, cmdline := s.bootInfo(d, manifest)
 	s.parts = append(s.parts,
 		part{addr: stubBase, prot: image.R | image.X, data: [][]byte{code}},
-		part{addr: bootBase, prot: image.R | image.W, data: [][]byte{boot}})
+		part{addr: bootBase, prot: image.R | image.W, data: boot})
 	if !c.QuietFaults {
-		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: [][]byte{texts()}})
+		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: texts()})
 	}
 	for i := range c.Image.Segments {
 		if seg := &c.Image.Segments[i]; seg.Filesz > 0 {
@@ -153,7 +153,8 @@ func newSealed(c *Config) (*sealed, error) {
 // bootInfo returns boot info, manifest and command line as they lie at bootBase,
 // with all the room that the stub may add arguments in, and the guest address of
 // the command line.
-func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdline uint64) {
+func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (data [][]byte, cmdline uint64) {
+	boot := make([]byte, 0, 512)
 	const mft = bootBase + bootInfoSize
 	cmdline = mft + uint64(m.Size())
 	for _, word := range []uint64{s.Memory, s.Image.End, cmdline, mft} {
@@ -161,6 +162,9 @@ func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (boot []byte, cmdlin
 	}
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.epoll))
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.timer))
-	boot = append(m.AppendTo(boot), s.Args...)
-	return append(boot, make([]byte, cmdlineSize-len(s.Args))...), cmdline
+	data = append(data, append(m.AppendTo(boot), s.Args...))
+	for room := cmdlineSize - len(s.Args); room > 0; room -= len(zeroPage) {
+		data = append(data, zeroPage[:min(room, len(zeroPage))])
+	}
+	return data, cmdline
 }

@@ -59,9 +59,9 @@ func TestSpaceFromInside(t *testing.T) {
 			}
 		case at == bootBase:
 			checkBootInfo(t, page, c, s)
-		case at >= textsBase && at < textsBase+pages(uint64(len(texts()))):
+		case at >= textsBase && at < textsBase+pages(uint64(len(allTexts()))):
 			off := at - textsBase
-			if want := texts()[off:]; !bytes.HasPrefix(want, bytes.TrimRight(page, "\x00")) {
+			if want := allTexts()[off:]; !bytes.HasPrefix(want, bytes.TrimRight(page, "\x00")) {
 				t.Errorf("page %#x of texts is not from the texts", at)
 			}
 		case at == lineBase:

@@ -161,7 +161,7 @@ func TestSilentKill(t *testing.T) {
 
 // TestTexts has a guest that would rewrite the reporter's texts.
 func TestTexts(t *testing.T) {
-	for addr := range uint64(len(texts())) {
+	for addr := range uint64(len(allTexts())) {
 		if addr%1024 != 0 {
 			continue
 		}

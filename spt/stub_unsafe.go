@@ -20,3 +20,6 @@ func stubCode() (code []byte, start, report uint64) {
 	addr, size, s, r := stubText()
 	return unsafe.Slice((*byte)(addr), size), uint64(s), uint64(r)
 }
+
+// readOnly returns the bytes of s without a copy. They must not be written to.
+func readOnly(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -1,8 +1,8 @@
 package spt
 
 import (
-	"bytes"
 	"encoding/binary"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -12,7 +12,7 @@ import (
 // texts returns the fault reporter's table: the number of system call names,
 // then NUL-terminated texts, numbered as in layout.go. The texts of calls without
 // a name are empty, and so is the last one, for the numbers beyond.
-func texts() []byte {
+func texts() [][]byte {
 	const killed = "gocat: guest killed by "
 	words := [textCalls]string{
 		unix.SIGILL:    killed + "SIGILL: illegal instruction",
@@ -31,10 +31,10 @@ func texts() []byte {
 		textUnknown:    "unknown",
 	}
 	names := seccomp.NameTable()
-	out := make([]byte, 4, 8192)
-	binary.LittleEndian.PutUint32(out, uint32(bytes.Count(names, []byte{0})))
+	out := make([]byte, 4, 1024)
+	binary.LittleEndian.PutUint32(out, uint32(strings.Count(names, "\x00")))
 	for _, s := range words {
 		out = append(append(out, s...), 0)
 	}
-	return append(append(out, names...), 0)
+	return [][]byte{out, readOnly(names), {0}}
 }

@@ -44,7 +44,8 @@ func (s *sealed) regions() []region {
 // memory, the stack and the vdso among it, and maps zeroed pages wherever guest
 // memory does not come from the executable.
 func (s *sealed) memory(p *plan) {
-	p.try(unix.SYS_MUNMAP, 0, memBase)
+	// Linux 6.12 and later seal page zero where the personality asks for it.
+	p.must("could not unmap page zero, which personality MMAP_PAGE_ZERO asks for", 0, unix.SYS_MUNMAP, 0, memBase)
 	// A kernel that seals its own mappings refuses to unmap a range with the vdso
 	// in it, and unmaps nothing of it.
 	p.unless(exact, 0, func() {

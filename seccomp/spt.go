@@ -49,8 +49,8 @@ const (
 // devices, writing on the console, waiting and exiting.
 //
 // With a Reporter, forbidden calls are trapped for it to report and nothing
-// more is allowed than the one write of its message: its attempt to resume the
-// guest is a forbidden call in turn and, with SIGSYS blocked, kills.
+// more is allowed than the one write of its message. It never resumes the guest:
+// it ends by a forbidden call of its own, which with SIGSYS blocked kills.
 func SPT(g SPTGrants) *Policy {
 	p := &Policy{Name: "spt", Deny: Kill, Rules: make([]Rule, 0, 12+2*(len(g.Net)+len(g.Block)))}
 	if g.Strict {

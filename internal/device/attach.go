@@ -135,20 +135,6 @@ func (s *Set) Close() {
 	}
 }
 
-// Inherit clears FD_CLOEXEC on every open device, so that they live through the
-// exec that must follow. Nothing else is cleared.
-func (s *Set) Inherit() error {
-	for _, d := range s.Devices {
-		if d.FD < 0 {
-			continue
-		}
-		if _, err := unix.FcntlInt(uintptr(d.FD), unix.F_SETFD, 0); err != nil {
-			return fmt.Errorf("%s: descriptor %d: cannot clear close-on-exec: %w", Declared{d.Name, d.Type}, d.FD, err)
-		}
-	}
-	return nil
-}
-
 // aboveStdio moves an open descriptor to a number above 2, so that whoever
 // prints to 0, 1 or 2 never prints into a device. fd is consumed.
 func aboveStdio(fd int) (int, error) {

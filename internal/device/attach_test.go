@@ -152,12 +152,6 @@ func TestAttach(t *testing.T) {
 		}
 	}
 
-	if err := s.Inherit(); err != nil {
-		t.Fatal(err)
-	}
-	if flags, err := unix.FcntlInt(uintptr(block.FD), unix.F_GETFD, 0); err != nil || flags != 0 {
-		t.Errorf("after Inherit: flags %#x, %v", flags, err)
-	}
 	s.Close()
 	s.Close()
 	if s.Devices[0].FD != -1 {

@@ -23,7 +23,7 @@ func (s *services) blockRead(addr uint64) error {
 	}
 	d := byHandle(&s.blocks, t.handle)
 	if d == nil || !d.contains(t.offset, t.length) {
-		t.result(resultEINVAL)
+		t.result(resultEINVAL, 0)
 		return nil
 	}
 	b, err := s.mem.writable("block read", t.data, t.length)
@@ -31,11 +31,11 @@ func (s *services) blockRead(addr uint64) error {
 		return err
 	}
 	if !all(unix.Pread, d.fd, b, t.offset) {
-		t.result(resultEUnspc)
+		t.result(resultEUnspc, 0)
 		return nil
 	}
 	s.stats.BytesIn += t.length
-	t.result(resultOK)
+	t.result(resultOK, len(b))
 	return nil
 }
 
@@ -46,7 +46,7 @@ func (s *services) blockWrite(addr uint64) error {
 	}
 	d := byHandle(&s.blocks, t.handle)
 	if d == nil || !d.contains(t.offset, t.length) {
-		t.result(resultEINVAL)
+		t.result(resultEINVAL, 0)
 		return nil
 	}
 	b, err := s.mem.readable("block write", t.data, t.length)
@@ -54,11 +54,11 @@ func (s *services) blockWrite(addr uint64) error {
 		return err
 	}
 	if !all(unix.Pwrite, d.fd, b, t.offset) {
-		t.result(resultEUnspc)
+		t.result(resultEUnspc, 0)
 		return nil
 	}
 	s.stats.BytesOut += t.length
-	t.result(resultOK)
+	t.result(resultOK, len(b))
 	return nil
 }
 

@@ -76,6 +76,9 @@ func (t *tender) descriptors(poller runtimePoller) []int {
 	if t.ring != nil {
 		keep = append(keep, t.ring.kick)
 	}
+	if fd := t.config.Trace; fd != 0 {
+		keep = append(keep, fd)
+	}
 	slices.Sort(keep)
 	return slices.Compact(keep)
 }

@@ -14,7 +14,8 @@ type services struct {
 	nets    [image.MaxEntries]*netDevice   // by handle
 	blocks  [image.MaxEntries]*blockDevice // by handle
 	stats   Counters
-	status  int // the guest's exit status, once it has halted
+	status  int     // the guest's exit status, once it has halted
+	trace   *tracer // nil unless the guest is traced
 }
 
 // hypercall serves number nr with the argument structure at addr, and says
@@ -48,7 +49,11 @@ func (s *services) walltime(addr uint64) error {
 	if err != nil {
 		return err
 	}
-	store64(arg, 0, uint64(time.Now().UnixNano()))
+	now := uint64(time.Now().UnixNano())
+	store64(arg, 0, now)
+	if s.trace != nil {
+		s.trace.Value = now
+	}
 	return nil
 }
 
@@ -58,11 +63,22 @@ func (s *services) puts(addr uint64) error {
 	if err != nil {
 		return err
 	}
-	b, err := s.mem.readable("puts", load64(arg, 0), load64(arg, 8))
+	data, size := load64(arg, 0), load64(arg, 8)
+	if s.trace != nil {
+		s.trace.Size = size
+		s.trace.began()
+	}
+	b, err := s.mem.readable("puts", data, size)
 	if err != nil {
 		return err
 	}
-	return s.console.write(b)
+	if err := s.console.write(b); err != nil {
+		return err
+	}
+	if s.trace != nil {
+		s.trace.Bytes = size
+	}
+	return nil
 }
 
 // poll: struct hvt_hc_poll {u64 timeout_nsecs; out u64 ready_set; out int ret}.
@@ -72,9 +88,17 @@ func (s *services) poll(addr uint64) error {
 		return err
 	}
 	s.stats.Polls++
-	ready, n, err := s.waits.wait(load64(arg, 0))
+	timeout := load64(arg, 0)
+	if s.trace != nil {
+		s.trace.Timeout = timeout
+		s.trace.began()
+	}
+	ready, n, err := s.waits.wait(timeout)
 	if err != nil {
 		return err
+	}
+	if s.trace != nil {
+		s.trace.Value, s.trace.Result = ready, uint32(n)
 	}
 	store64(arg, 8, ready)
 	store32(arg, 16, uint32(n))
@@ -103,6 +127,7 @@ type transfer struct {
 	offset       uint64 // block devices only
 	data, length uint64
 	ret          int // offset of the field ret
+	trace        *tracer
 }
 
 // blockTransfer reads {u64 handle, offset, data, len; out int ret}.
@@ -111,6 +136,7 @@ func (s *services) blockTransfer(what string, addr uint64) (t transfer, err erro
 		return t, err
 	}
 	t.handle, t.offset, t.data, t.length, t.ret = load64(t.arg, 0), load64(t.arg, 8), load64(t.arg, 16), load64(t.arg, 24), 32
+	s.traceTransfer(&t)
 	return t, nil
 }
 
@@ -120,15 +146,31 @@ func (s *services) netTransfer(what string, addr uint64) (t transfer, err error)
 		return t, err
 	}
 	t.handle, t.data, t.length, t.ret = load64(t.arg, 0), load64(t.arg, 8), load64(t.arg, 16), 24
+	s.traceTransfer(&t)
 	return t, nil
 }
 
-func (t *transfer) result(r uint32) { store32(t.arg, t.ret, r) }
+// traceTransfer tells the trace, if there is one, what the transfer is to do.
+func (s *services) traceTransfer(t *transfer) {
+	if s.trace != nil {
+		t.trace = s.trace
+		t.trace.Handle, t.trace.Offset, t.trace.Size = t.handle, t.offset, t.length
+		t.trace.began()
+	}
+}
+
+// result stores the result of a transfer of n bytes.
+func (t *transfer) result(r uint32, n int) {
+	store32(t.arg, t.ret, r)
+	if t.trace != nil {
+		t.trace.Result, t.trace.Bytes = r, uint64(n)
+	}
+}
 
 // finish stores the length that was transferred and success.
 func (t *transfer) finish(n int) {
 	store64(t.arg, t.ret-8, uint64(n))
-	t.result(resultOK)
+	t.result(resultOK, n)
 }
 
 // byHandle returns the device of a handle, or nil.

@@ -20,7 +20,7 @@ func (s *services) netRead(addr uint64) error {
 	}
 	d := byHandle(&s.nets, t.handle)
 	if d == nil {
-		t.result(resultEINVAL)
+		t.result(resultEINVAL, 0)
 		return nil
 	}
 	b, err := s.mem.writable("net read", t.data, t.length)
@@ -33,7 +33,7 @@ func (s *services) netRead(addr uint64) error {
 	}
 	s.stats.BytesIn += uint64(n)
 	if result != resultOK {
-		t.result(result)
+		t.result(result, 0)
 		return nil
 	}
 	t.finish(n)
@@ -68,7 +68,7 @@ func (s *services) netWrite(addr uint64) error {
 	}
 	d := byHandle(&s.nets, t.handle)
 	if d == nil {
-		t.result(resultEINVAL)
+		t.result(resultEINVAL, 0)
 		return nil
 	}
 	b, err := s.mem.readable("net write", t.data, t.length)
@@ -80,7 +80,7 @@ func (s *services) netWrite(addr uint64) error {
 	if err != nil {
 		return err
 	}
-	t.result(result)
+	t.result(result, n)
 	return nil
 }
 

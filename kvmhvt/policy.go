@@ -26,6 +26,7 @@ func Policy(c *Config) (*seccomp.Policy, error) {
 	if c.NetRing && hasNet(c.Devices) {
 		p.kick = standIn + 3
 	}
+	p.trace = c.Trace
 	for i := range c.Devices {
 		d := &c.Devices[i]
 		via := device.Plain
@@ -42,7 +43,7 @@ func (t *tender) policy(poller runtimePoller) *seccomp.Policy {
 	s := &t.services
 	p := policyInput{
 		pid: unix.Getpid(), console: s.console.fd, vcpu: t.machine.vcpu,
-		epoll: s.waits.epoll, timer: s.waits.timer, kick: -1, poller: poller,
+		epoll: s.waits.epoll, timer: s.waits.timer, kick: -1, poller: poller, trace: t.config.Trace,
 	}
 	if t.ring != nil {
 		p.kick = t.ring.kick
@@ -63,6 +64,7 @@ type policyInput struct {
 	pid, console       int
 	vcpu, epoll, timer int
 	kick               int // the ring's eventfd, or -1
+	trace              int // or 0
 	poller             runtimePoller
 	nets, sockets      []seccomp.NetGrant
 	blocks             []seccomp.BlockGrant
@@ -101,6 +103,9 @@ func (p *policyInput) policy() *seccomp.Policy {
 	allow(unix.SYS_POLL, "wait until one descriptor takes more output, or has input", equal(seccomp.Arg1, 1))
 	if p.console != 1 && p.console != 2 {
 		allow(unix.SYS_WRITE, "print on the console", equal(seccomp.Arg0, p.console))
+	}
+	if p.trace != 0 {
+		allow(unix.SYS_WRITE, "tell gocat trace what the guest does", equal(seccomp.Arg0, p.trace))
 	}
 	for _, fd := range p.poller.epolls {
 		allow(unix.SYS_EPOLL_PWAIT, "wait in the Go runtime's own poller", equal(seccomp.Arg0, fd))

@@ -46,6 +46,7 @@ type netRing struct {
 
 	stopped atomic.Bool // asks the ring's thread to end
 	ended   atomic.Bool // it has
+	trace   *tracer     // nil unless the guest is traced
 
 	entHead, comTail uint32 // the tender's indices; what guest memory says of them is ignored
 }
@@ -136,17 +137,27 @@ func (r *netRing) drain() error {
 	for n := r.pending(); n > 0; n-- {
 		e := r.entry(r.entHead)
 		var err error
-		switch e.operation {
-		case ringNetWrite:
-			err = r.write(e)
-		case ringNetRead:
-			err = r.read(e)
-		} // anything else is skipped, as upstream does
+		if r.trace != nil {
+			err = r.traced(e)
+		} else {
+			err = r.request(e)
+		}
 		if err != nil {
 			return err
 		}
 		r.entHead++
 		r.field(ringEntHead).Store(r.entHead)
+	}
+	return nil
+}
+
+// request serves one request. What is neither is skipped, as upstream does.
+func (r *netRing) request(e ringEntry) error {
+	switch e.operation {
+	case ringNetWrite:
+		return r.write(e)
+	case ringNetRead:
+		return r.read(e)
 	}
 	return nil
 }
@@ -178,7 +189,10 @@ func (r *netRing) write(e ringEntry) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = d.send(&r.s.waits, b)
+	n, result, err := d.send(&r.s.waits, b)
+	if r.trace != nil {
+		r.trace.Result, r.trace.Bytes = result, uint64(n)
+	}
 	return err
 }
 
@@ -193,6 +207,9 @@ func (r *netRing) read(e ringEntry) error {
 		if n, result, err = d.read(b); err != nil {
 			return err
 		}
+	}
+	if r.trace != nil {
+		r.trace.Result, r.trace.Bytes = result, uint64(n)
 	}
 	b := r.b[ringResults+r.comTail%ringSlots*ringResultSize:][:ringResultSize]
 	store32(b, 0, e.id)

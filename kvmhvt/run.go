@@ -29,6 +29,7 @@ type Config struct {
 	Console   int        // descriptor for the guest's output; 0 means 1, standard output
 	Confine   Confine    // how much confinement is required
 	NoSignals bool       // leave the signals that end a process to the caller
+	Trace     int        // descriptor, a pipe's, to which a Record is written for each event; 0: none
 
 	// Started, unless nil, is called when everything is in place and no guest
 	// instruction has run. It must not call on the kernel for more than to write
@@ -92,6 +93,9 @@ func Run(c *Config) (Exit, error) {
 	}
 	if c.Started != nil {
 		c.Started(done)
+	}
+	if err := t.trace(); err != nil {
+		return exitFor(err), nil
 	}
 	return t.run(), nil
 }

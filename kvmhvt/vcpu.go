@@ -75,6 +75,9 @@ func (t *tender) exit(reason uint32) (halted bool, err error) {
 		if !a.out || a.size != 4 || a.count != 1 || nr < 0 || nr >= hcMax {
 			return false, t.where(fmt.Sprintf("Invalid guest port access: port=0x%x", a.port))
 		}
+		if t.services.trace != nil {
+			return t.traced(nr, uint64(a.data))
+		}
 		return t.services.hypercall(nr, uint64(a.data))
 	case exitHLT:
 		if t.config.CPL == 3 {

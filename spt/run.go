@@ -6,32 +6,61 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
 )
 
 // Run replaces the process by the guest: same process number, no supervisor,
 // the guest's exit status. It returns only on error, with nothing started.
 // Descriptors that are neither standard nor a device's are closed.
 func Run(c *Config) error {
-	s, err := newSealed(c)
+	e, err := NewExecutable(c)
 	if err != nil {
 		return err
+	}
+	defer unix.Close(e.FD)
+	return fmt.Errorf("could not start the guest: %w", execveat(e.FD, c.Name))
+}
+
+// Executable is a sealed guest that is ready to be started by a process whose
+// descriptors are those of the caller.
+type Executable struct {
+	FD           int             // of the executable, close-on-exec; the caller's to close
+	Devices      []device.Device // with the descriptors of the guest
+	Epoll, Timer int             // the guest's descriptors
+}
+
+// NewExecutable seals the guest into a file in memory, and lets the descriptors
+// of devices survive execve.
+func NewExecutable(c *Config) (Executable, error) {
+	s, err := newSealed(c)
+	if err != nil {
+		return Executable{}, err
 	}
 	fd, err := memfd(c.Name)
 	if err != nil {
-		return err
+		return Executable{}, err
 	}
-	defer unix.Close(fd)
+	if err := s.prepare(fd); err != nil {
+		unix.Close(fd)
+		return Executable{}, err
+	}
+	return Executable{fd, s.fds.devices, s.fds.epoll, s.fds.timer}, nil
+}
+
+// prepare writes the guest to fd.
+func (s *sealed) prepare(fd int) error {
 	if err := s.write(writeFD(fd)); err != nil {
 		return err
 	}
-	for _, d := range c.Devices {
+	for _, d := range s.Config.Devices {
 		if !d.Inherited {
 			if _, err := unix.FcntlInt(uintptr(d.FD), unix.F_SETFD, 0); err != nil {
 				return os.NewSyscallError("fcntl", err)
 			}
 		}
 	}
-	return fmt.Errorf("could not start the guest: %w", execveat(fd, c.Name))
+	return nil
 }
 
 // memfd makes an anonymous file that can be executed.

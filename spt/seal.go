@@ -67,6 +67,7 @@ func Seal(c *Config, w io.Writer) error {
 type sealed struct {
 	*Config
 	parts  []part
+	fds    *descriptors
 	policy *seccomp.Policy
 	entry  uint64
 }
@@ -102,6 +103,7 @@ func newSealed(c *Config) (*sealed, error) {
 	code, start, report := stubCode()
 	s := &sealed{Config: c, entry: stubBase + start}
 	d := &descriptors{plan: newPlan(), devices: slices.Clone(c.Devices)}
+	s.fds = d
 	d.inherit()
 	d.attach()
 

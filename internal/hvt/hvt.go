@@ -51,6 +51,7 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 		EOF:      g.EOF,
 		NetRing:  g.NetRing,
 		Confine:  confine[g.Confine],
+		Trace:    g.Trace,
 	}, nil
 }
 

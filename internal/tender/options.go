@@ -30,6 +30,7 @@ type Options struct {
 	NetRing     bool // hvt: offer the network ring
 	Confine     Confine
 	Verbose     bool
+	Trace       int    // hvt: descriptor for the records of gocat trace, or 0
 	Prog        string // the drop-in that was invoked; "" for gocat itself
 }
 

@@ -28,6 +28,8 @@ type Executable struct {
 	FD           int             // of the executable, close-on-exec; the caller's to close
 	Devices      []device.Device // with the descriptors of the guest
 	Epoll, Timer int             // the guest's descriptors
+	TimerData    uint64          // what waiting on Epoll gives for Timer; for a device it is the handle
+	Stub         uint64          // guest address of the page of gocat's own code
 }
 
 // NewExecutable seals the guest into a file in memory, and lets the descriptors
@@ -45,7 +47,7 @@ func NewExecutable(c *Config) (Executable, error) {
 		unix.Close(fd)
 		return Executable{}, err
 	}
-	return Executable{fd, s.fds.devices, s.fds.epoll, s.fds.timer}, nil
+	return Executable{fd, s.fds.devices, s.fds.epoll, s.fds.timer, timerData, stubBase}, nil
 }
 
 // prepare writes the guest to fd.

@@ -31,9 +31,16 @@ filter as the kernel takes it, an array of struct sock_filter).`,
 		Example: `  gocat policy
   gocat policy --profile=strict --net service=tap100 web.spt
   gocat policy --format=json | jq '.rules[].call'
+  gocat policy --trace --backend=hvt
   gocat policy --format=bpf --block storage=disk.img fs.spt`,
 	}
-	own := []tender.Option{option("format", 0, "text|json|bpf|raw", "what to print (default text)", &format)}
+	own := []tender.Option{
+		{Name: "trace", Help: "hvt: with what gocat trace adds", Set: func(o *tender.Options, _ string) error {
+			o.Trace = 1009
+			return nil
+		}},
+		option("format", 0, "text|json|bpf|raw", "what to print (default text)", &format),
+	}
 	return withGuest(cmd, own, func(inv *tender.Invocation) error {
 		switch format {
 		case "text", "json", "bpf", "raw":

@@ -1,7 +1,11 @@
 package kvmhvt
 
 import (
+	"os"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gocat/guest"
 	"gocat/internal/image"
@@ -10,7 +14,18 @@ import (
 // TestNoAllocation shows that serving a guest allocates nothing, since the
 // garbage collector is off meanwhile.
 func TestNoAllocation(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testNoAllocation(t, false) })
+	t.Run("traced", func(t *testing.T) { testNoAllocation(t, true) })
+}
+
+func testNoAllocation(t *testing.T, traced bool) {
 	s := newServices(t)
+	var ringTrace *tracer
+	if traced {
+		fd := open(t, os.DevNull, unix.O_WRONLY)
+		s.trace = &tracer{fd: fd, started: time.Now()}
+		ringTrace = &tracer{Record: Record{Ring: true}, fd: fd, started: time.Now()}
+	}
 	const at, data = minBase + 0x2000, minBase + 0x3000
 	for _, tt := range []struct {
 		name string
@@ -30,7 +45,14 @@ func TestNoAllocation(t *testing.T) {
 			for i, v := range tt.args {
 				store64(s.mem.b, at+8*i, v)
 			}
-			if _, err := s.hypercall(tt.nr, at); err != nil {
+			if traced {
+				s.trace.start(tt.nr, 0)
+			}
+			_, err := s.hypercall(tt.nr, at)
+			if traced {
+				err = s.trace.done(err)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -42,7 +64,7 @@ func TestNoAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(20, func() { s.waits.wait(1000) }); n != 0 {
 		t.Errorf("waiting: %v allocations", n)
 	}
-	r := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1}
+	r := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1, trace: ringTrace}
 	n := testing.AllocsPerRun(100, func() {
 		e := r.b[ringEntries+r.entHead%ringSlots*ringEntrySize:]
 		store64(e, 0, ringNetRead|1<<32)

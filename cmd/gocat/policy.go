@@ -36,7 +36,7 @@ filter as the kernel takes it, an array of struct sock_filter).`,
 	}
 	own := []tender.Option{
 		{Name: "trace", Help: "hvt: with what gocat trace adds", Set: func(o *tender.Options, _ string) error {
-			o.Trace = 1009
+			o.Trace = 1009 // stands for the pipe that gocat trace makes
 			return nil
 		}},
 		option("format", 0, "text|json|bpf|raw", "what to print (default text)", &format),

@@ -466,6 +466,7 @@ func TestTraceErrors(t *testing.T) {
 			gocat(t, "trace", "--backend="+backend, device).wantError(t, "gocat", "descriptor "+strconv.Itoa(fd))
 		}
 	})
+	call{args: []string{"trace"}}.without(t, unix.SYS_PTRACE).wantError(t, "gocat", "ptrace: operation not permitted: ")
 	needKVM(t)
 	gocat(t, "trace", "--setup", "--backend=hvt").wantError(t, "gocat", "--setup")
 	gocat(t, "trace", "--x-exec-heap", "--backend=hvt").wantError(t, "gocat", "--x-exec-heap")

@@ -205,8 +205,11 @@ func start(path string, args, env []string, traced bool) (pid int, err error) {
 		Files: []uintptr{0, 1, 2}, Env: env,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Ptrace: traced},
 	})
-	if err != nil {
-		return 0, fmt.Errorf("could not start the guest's process: %w", err)
+	switch {
+	case err == nil:
+		return pid, nil
+	case traced && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
+		return 0, fmt.Errorf("ptrace: %w: a filter that gocat runs under forbids it, as in some containers; an spt guest cannot be traced here", err)
 	}
-	return pid, nil
+	return 0, fmt.Errorf("could not start the guest's process, %s: %w", path, err)
 }

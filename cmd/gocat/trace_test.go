@@ -430,6 +430,31 @@ func TestTraceHostile(t *testing.T) {
 		"net_read(console, 18446744073709551615 bytes) = guest ended", "exited with status 1")
 }
 
+// A hostile spt guest: pointers to nowhere, where the trace looks as well, times
+// out of range, and its calls by way of the stub's instruction.
+func TestTraceHostileSPT(t *testing.T) {
+	nowhere, epoll, timer := guest.N(^uint64(7)), guest.Boot32(32), guest.Boot32(36)
+	path := probe(t, image.SPT, func(p *guest.Probe) {
+		p.Do(p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guest.N(1), nowhere, guest.N(0)).Equals(guest.Errno(uint64(unix.EFAULT)), 2),
+			p.Store64(guest.N(guest.Scratch+16), guest.N(1<<63-1)), p.Store64(guest.N(guest.Scratch+24), guest.N(999999999)),
+			p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guest.N(1), guest.N(guest.Scratch), guest.N(0)).Equals(guest.N(0), 3),
+			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, nowhere, guest.N(1<<31-1), guest.N(0), guest.N(0)).Differs(guest.N(0), 4),
+			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, guest.N(guest.Scratch), guest.N(1000), guest.N(1), guest.N(0)).Equals(guest.N(1), 5),
+			p.Syscall(unix.SYS_CLOCK_GETTIME, guest.N(1), nowhere).Equals(guest.Errno(uint64(unix.EFAULT)), 6),
+			p.Syscall(unix.SYS_WRITE, guest.N(1), nowhere, guest.N(^uint64(0))).Equals(guest.Errno(uint64(unix.EFAULT)), 7))
+		read := p.Syscall(unix.SYS_READ, guest.N(0), guest.N(guest.Scratch), guest.N(5))
+		read.Code, read.AX = guest.N(0x10000), guest.N(unix.SYS_READ)
+		p.Do(read, p.Exit(guest.N(9)))
+	}, image.Entry{Name: "in", Type: image.Net})
+	r := gocat(t, "trace", "--net:in=@0", path)
+	if r.status != 9 || r.stdout != "" {
+		t.Errorf("status %d, %q, %s", r.status, r.stdout, r.stderr)
+	}
+	wantLines(t, r.stderr, "0xfffffffffffffff8) = EFAULT", "timerfd_settime(in ", "epoll_pwait(timeout 0s) = E", "epoll_pwait(timeout 1ms) = OK, in ready",
+		"clock_gettime(monotonic) = EFAULT", "write(standard output, 18446744073709551615 bytes) = EFAULT",
+		"read(in, 5 bytes) = OK, 0 bytes  <gocat's own code>", "exit_group(status 9)")
+}
+
 // What a guest does before its first instruction is gocat's, and shown on request.
 func TestTraceSetup(t *testing.T) {
 	path := kernel(t, exiting(5))

@@ -209,7 +209,7 @@ func start(path string, args, env []string, traced bool) (pid int, err error) {
 	case err == nil:
 		return pid, nil
 	case traced && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
-		return 0, fmt.Errorf("ptrace: %w: a filter that gocat runs under forbids it, as in some containers; an spt guest cannot be traced here", err)
+		return 0, fmt.Errorf("ptrace: %w: a container's seccomp filter or kernel.yama.ptrace_scope=3 forbids it, and without it no spt guest can be traced", err)
 	}
 	return 0, fmt.Errorf("could not start the guest's process, %s: %w", path, err)
 }

@@ -2,11 +2,12 @@ package testhost
 
 import (
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/pty"
 )
 
 // PTY makes a pseudoterminal and returns both sides, open for reading and
@@ -14,22 +15,11 @@ import (
 // when t ends.
 func PTY(t testing.TB) (master, slave int) {
 	t.Helper()
-	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0)
+	master, slave, err := pty.Open(0)
 	if err != nil {
-		Skip(t, "no pseudoterminals: open /dev/ptmx: "+err.Error())
+		Skip(t, "no pseudoterminals: "+err.Error())
 	}
 	t.Cleanup(func() { unix.Close(master) })
-	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatalf("TIOCSPTLCK: %v", err)
-	}
-	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatalf("TIOCGPTN: %v", err)
-	}
-	slave, err = unix.Open("/dev/pts/"+strconv.Itoa(n), unix.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatalf("open /dev/pts/%d: %v", n, err)
-	}
 	t.Cleanup(func() { unix.Close(slave) })
 	return master, slave
 }
@@ -39,10 +29,9 @@ func PTY(t testing.TB) (master, slave int) {
 func RawPTY(t testing.TB) (master, slave *os.File) {
 	t.Helper()
 	m, s := PTY(t)
-	setTermios(t, s, func(a *unix.Termios) {
-		a.Iflag, a.Oflag, a.Lflag = 0, 0, 0
-		a.Cc[unix.VMIN], a.Cc[unix.VTIME] = 1, 0
-	})
+	if err := pty.SetRaw(s); err != nil {
+		t.Fatal(err)
+	}
 	return dup(t, m), dup(t, s)
 }
 
@@ -50,18 +39,8 @@ func RawPTY(t testing.TB) (master, slave *os.File) {
 // and send signals on ^C and ^\.
 func SetCanonical(t testing.TB, slave *os.File) {
 	t.Helper()
-	setTermios(t, int(slave.Fd()), func(a *unix.Termios) { a.Lflag = unix.ICANON | unix.ISIG })
-}
-
-func setTermios(t testing.TB, fd int, change func(*unix.Termios)) {
-	t.Helper()
-	a, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	if err != nil {
-		t.Fatalf("TCGETS: %v", err)
-	}
-	change(a)
-	if err := unix.IoctlSetTermios(fd, unix.TCSETS, a); err != nil {
-		t.Fatalf("TCSETS: %v", err)
+	if err := pty.SetCanonical(int(slave.Fd())); err != nil {
+		t.Fatal(err)
 	}
 }
 

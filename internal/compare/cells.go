@@ -1,0 +1,221 @@
+package compare
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gocat/internal/peer"
+)
+
+// tone is how good a result is, for colours.
+type tone uint8
+
+const (
+	good tone = iota // all of the input, and its end taken for one
+	fair             // refused, not run, or bad because the user asked for it
+	bad
+)
+
+// line is a line of a cell.
+type line struct {
+	text string
+	tone tone
+}
+
+// cell is what the tender made of the source: a line for the first EOF policy,
+// and one for each other under which something else happened.
+func (rep *Report) cell(s *Source, t *peer.Tender) []line {
+	var lines []line
+	for _, runs := range rep.policies(s, t) {
+		l := line{text: inWords(runs)}
+		for _, r := range runs {
+			l.tone = max(l.tone, r.tone())
+		}
+		first := len(lines) == 0
+		if !first && l.text == lines[0].text {
+			continue
+		}
+		if eof := runs[0].EOF.String(); t.IsGocat() && !(first && eof == "auto") {
+			l.text = eof + ": " + l.text
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// policies returns the runs of a cell, one slice an EOF policy.
+func (rep *Report) policies(s *Source, t *peer.Tender) (groups [][]*Run) {
+	for _, r := range rep.Runs {
+		if r.Source != s || r.Tender != t {
+			continue
+		}
+		at := slices.IndexFunc(groups, func(g []*Run) bool { return g[0].EOF == r.EOF })
+		if at < 0 {
+			at, groups = len(groups), append(groups, nil)
+		}
+		groups[at] = append(groups[at], r)
+	}
+	return groups
+}
+
+// inWords says what happened in runs that differ in their guest alone.
+func inWords(runs []*Run) string {
+	var words []string
+	same := true
+	for _, r := range runs {
+		same = same && r.words() == runs[0].words()
+		words = append(words, r.Guest.Name+" "+r.words())
+	}
+	if same {
+		return runs[0].words()
+	}
+	return strings.Join(words, "; ")
+}
+
+func (r *Run) tone() tone {
+	switch {
+	case r.Violation != "":
+		return bad
+	case r.clean():
+		return good
+	case r.Kind == Refused || r.Kind == NotRun || r.Tender.IsGocat() && r.Guest.Variant != 0:
+		return fair
+	}
+	return bad
+}
+
+// Detail is what is to be said of runs that ended alike.
+type Detail struct {
+	Tender  string // and the policy
+	Result  string // in words
+	Sources string
+	Numbers string // what was measured, "" if nothing was
+	Message string // the tender's own, or why there was no run
+	tone    tone
+}
+
+// details groups the runs by tender, policy, result and message.
+func (rep *Report) details() []Detail {
+	type key struct {
+		tender  *peer.Tender
+		eof     string
+		result  string
+		message string
+	}
+	groups := map[key][]*Run{}
+	var order []key
+	for _, t := range rep.Tenders {
+		for _, r := range rep.Runs {
+			if r.Tender != t {
+				continue
+			}
+			k := key{t, "", r.words(), r.Message}
+			if t.IsGocat() {
+				k.eof = " --eof=" + r.EOF.String()
+			}
+			if groups[k] == nil {
+				order = append(order, k)
+			}
+			groups[k] = append(groups[k], r)
+		}
+	}
+	// One tender after the other, and of each one policy after the other.
+	slices.SortStableFunc(order, func(a, b key) int {
+		if a.tender != b.tender {
+			return slices.Index(rep.Tenders, a.tender) - slices.Index(rep.Tenders, b.tender)
+		}
+		return slices.Index(eofs, a.eof) - slices.Index(eofs, b.eof)
+	})
+	var details []Detail
+	for _, k := range order {
+		runs := groups[k]
+		details = append(details, Detail{
+			Tender: k.tender.Name + k.eof, Result: k.result, Sources: rep.sources(runs),
+			Numbers: numbers(runs), Message: k.message, tone: runs[0].tone(),
+		})
+	}
+	return details
+}
+
+// eofs orders the policies.
+var eofs = []string{"", " --eof=auto", " --eof=zero", " --eof=again"}
+
+// sources lists where the runs had their input, with the guest where it was not
+// the same for all guests.
+func (rep *Report) sources(runs []*Run) string {
+	guests := map[*Guest]bool{}
+	for _, r := range rep.Runs {
+		guests[r.Guest] = true
+	}
+	var list []string
+	for _, s := range rep.Sources {
+		var names []string
+		for _, r := range runs {
+			if r.Source == s {
+				names = append(names, r.Guest.Name)
+			}
+		}
+		switch {
+		case len(names) == len(guests):
+			list = append(list, s.Name)
+		case names != nil:
+			list = append(list, s.Name+" ("+strings.Join(names, ", ")+")")
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// numbers says what was measured.
+func numbers(runs []*Run) string {
+	var after []time.Duration
+	var cpu, reads []float64
+	for _, r := range runs {
+		switch r.Kind {
+		case Ends, Died:
+			after = append(after, r.After)
+		case Spins, Stopped:
+			cpu = append(cpu, 100*r.CPU)
+			if r.Reads > 0 {
+				reads = append(reads, r.Reads)
+			}
+		case Hangs, Waits:
+			cpu = append(cpu, 100*r.CPU)
+		}
+	}
+	var said []string
+	if after != nil {
+		from, to := slices.Min(after).Seconds()*1000, slices.Max(after).Seconds()*1000
+		said = append(said, span(from, to)+" ms after the end of the input")
+	}
+	if cpu != nil {
+		said = append(said, span(slices.Min(cpu), slices.Max(cpu))+" % CPU")
+	}
+	if reads != nil {
+		said = append(said, span(slices.Min(reads), slices.Max(reads))+" reads a second")
+	}
+	return strings.Join(said, ", ")
+}
+
+// span is a range of numbers.
+func span(from, to float64) string {
+	a, b := round(from), round(to)
+	if a == b {
+		return a
+	}
+	return a + " to " + b
+}
+
+// round leaves two or three digits that say something.
+func round(x float64) string {
+	switch {
+	case x >= 10000:
+		return fmt.Sprintf("%.0f,%03d", float64(int(x)/1000), int(x)/100%10*100)
+	case x >= 10:
+		return fmt.Sprintf("%.0f", x)
+	case x < 0.05:
+		return "0"
+	}
+	return fmt.Sprintf("%.1f", x)
+}

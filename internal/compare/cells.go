@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gocat/internal/device"
 	"gocat/internal/peer"
 )
 
@@ -29,18 +30,68 @@ type line struct {
 func (rep *Report) cell(s *Source, t *peer.Tender) []line {
 	var lines []line
 	for _, runs := range rep.policies(s, t) {
-		l := line{text: inWords(runs)}
-		for _, r := range runs {
-			l.tone = max(l.tone, r.tone())
-		}
-		first := len(lines) == 0
-		if !first && l.text == lines[0].text {
+		l := policyLine(runs)
+		switch {
+		case len(lines) == 0 && runs[0].EOF != device.EOFAuto && t.IsGocat():
+			l.text = runs[0].EOF.String() + ": " + l.text
+		case len(lines) == 0:
+		case l.text == policyLine(rep.policies(s, t)[0]).text || rep.always(t, runs[0].EOF) != "":
 			continue
-		}
-		if eof := runs[0].EOF.String(); t.IsGocat() && !(first && eof == "auto") {
-			l.text = eof + ": " + l.text
+		default:
+			l.text = runs[0].EOF.String() + ": " + l.text
 		}
 		lines = append(lines, l)
+	}
+	return lines
+}
+
+// policyLine is the line of runs that differ in their guest alone.
+func policyLine(runs []*Run) line {
+	l := line{text: inWords(runs)}
+	for _, r := range runs {
+		l.tone = max(l.tone, r.tone())
+	}
+	return l
+}
+
+// always returns what happened with a tender on every source under a policy that
+// is not the first, "" if that was not always the same. The heading tells it
+// once, instead of every cell.
+func (rep *Report) always(t *peer.Tender, eof device.EOF) string {
+	words := ""
+	for _, s := range rep.Sources {
+		for n, runs := range rep.policies(s, t) {
+			if runs[0].EOF != eof {
+				continue
+			}
+			if now := inWords(runs); n == 0 || words != "" && now != words {
+				return ""
+			} else {
+				words = now
+			}
+		}
+	}
+	if len(rep.Sources) < 2 {
+		return ""
+	}
+	return words
+}
+
+// headings are the lines of a tender's heading: its name, its version, and under
+// which policies the same happened on every source.
+func (rep *Report) headings(t *peer.Tender) []string {
+	kind, version, ok := strings.Cut(t.Name, " ")
+	if !ok || t.IsGocat() {
+		kind, version = t.Name, ""
+	}
+	lines := []string{kind}
+	if version != "" {
+		lines = append(lines, version)
+	}
+	for _, runs := range rep.policies(rep.Sources[0], t) {
+		if words := rep.always(t, runs[0].EOF); words != "" {
+			lines = append(lines, runs[0].EOF.String()+": "+words)
+		}
 	}
 	return lines
 }
@@ -88,7 +139,8 @@ func (r *Run) tone() tone {
 
 // Detail is what is to be said of runs that ended alike.
 type Detail struct {
-	Tender  string // and the policy
+	Tender  string
+	Policy  string // --eof=auto and so on; "" for peers
 	Result  string // in words
 	Sources string
 	Numbers string // what was measured, "" if nothing was
@@ -113,7 +165,7 @@ func (rep *Report) details() []Detail {
 			}
 			k := key{t, "", r.words(), r.Message}
 			if t.IsGocat() {
-				k.eof = " --eof=" + r.EOF.String()
+				k.eof = "--eof=" + r.EOF.String()
 			}
 			if groups[k] == nil {
 				order = append(order, k)
@@ -132,7 +184,7 @@ func (rep *Report) details() []Detail {
 	for _, k := range order {
 		runs := groups[k]
 		details = append(details, Detail{
-			Tender: k.tender.Name + k.eof, Result: k.result, Sources: rep.sources(runs),
+			Tender: k.tender.Name, Policy: k.eof, Result: k.result, Sources: rep.sources(runs),
 			Numbers: numbers(runs), Message: k.message, tone: runs[0].tone(),
 		})
 	}
@@ -140,7 +192,7 @@ func (rep *Report) details() []Detail {
 }
 
 // eofs orders the policies.
-var eofs = []string{"", " --eof=auto", " --eof=zero", " --eof=again"}
+var eofs = []string{"", "--eof=auto", "--eof=zero", "--eof=again"}
 
 // sources lists where the runs had their input, with the guest where it was not
 // the same for all guests.
@@ -187,7 +239,12 @@ func numbers(runs []*Run) string {
 	var said []string
 	if after != nil {
 		from, to := slices.Min(after).Seconds()*1000, slices.Max(after).Seconds()*1000
-		said = append(said, span(from, to)+" ms after the end of the input")
+		text := span(from, to) + " ms"
+		if len(after) > 2 {
+			slices.Sort(after)
+			text += ", in the median " + round(after[len(after)/2].Seconds()*1000) + ","
+		}
+		said = append(said, text+" after the end of the input")
 	}
 	if cpu != nil {
 		said = append(said, span(slices.Min(cpu), slices.Max(cpu))+" % CPU")
@@ -219,3 +276,6 @@ func round(x float64) string {
 	}
 	return fmt.Sprintf("%.1f", x)
 }
+
+// Name is the tender with the policy.
+func (d *Detail) Name() string { return strings.TrimSpace(d.Tender + " " + d.Policy) }

@@ -23,7 +23,7 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 2r
 p { max-width: 48rem; } .dim { color: var(--dim); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border: 1px solid var(--line); overflow-wrap: anywhere; }
-thead th { background: var(--soft); } tbody th { font-weight: 600; } tbody th small { display: block; font-weight: 400; color: var(--dim); }
+thead th { background: var(--soft); } tbody th { font-weight: 600; } tbody th small { display: block; font-weight: 400; color: var(--dim); } .whole { white-space: nowrap; }
 td div { border-radius: .25rem; padding: 0 .35rem; margin-bottom: .15rem; width: fit-content; }
 .good { color: var(--good); background: var(--goodback); } .fair { color: var(--fair); background: var(--fairback); }
 .bad { color: var(--bad); background: var(--badback); font-weight: 600; }
@@ -33,7 +33,7 @@ summary { cursor: pointer; }
   table, tbody, tr, th, td { display: block; width: 100%; } thead { display: none; }
   tr { margin-bottom: 1rem; border: 1px solid var(--line); border-radius: .4rem; overflow: hidden; }
   th, td { border: 0; border-top: 1px solid var(--line); } tbody th { background: var(--soft); border-top: 0; }
-  td { display: grid; grid-template-columns: 8.5rem 1fr; gap: .5rem; } td:empty { display: none; }
+  td { display: grid; grid-template-columns: 8.5rem 1fr; column-gap: .5rem; } td:empty { display: none; }
   td::before { content: attr(data-label); color: var(--dim); grid-row: span 9; overflow-wrap: anywhere; }
   td > * { grid-column: 2; }
 }
@@ -59,13 +59,14 @@ func (rep *Report) WriteHTML(w io.Writer) error {
 		"<title>gocat compare</title>\n<style>")
 	p.WriteString(style) // it has percent signs
 	p.add("</style>\n</head>\n<body>\n<h1>Where input ends, tender by tender</h1>\n")
-	p.add("<p>A cat, run by each tender on each kind of input. %s</p>\n", Legend)
-	p.add("<p class=\"dim\">%v runs on Linux %s. </p>\n", len(rep.Runs), rep.Kernel)
+	before, after, _ := strings.Cut(Legend, "--eof=auto")
+	p.add("<p>A cat, run by each tender on each kind of input. %s<span class=\"whole\">--eof=auto</span>%s</p>\n", before, after)
+	p.add("<p class=\"dim\">%v runs on Linux %s.</p>\n", len(rep.Runs), rep.Kernel)
 	rep.htmlViolations(&p)
 	rep.htmlTable(&p)
 	p.add("<h2>What was observed</h2>\n<table>\n<thead><tr><th>Tender</th><th>Result</th><th>Sources</th><th>Measured</th><th>Message</th></tr></thead>\n<tbody>\n")
 	for _, d := range rep.details() {
-		p.add("<tr><th>%s</th><td data-label=\"Result\"><div class=\""+classes[d.tone]+"\">%s</div></td><td data-label=\"Sources\"><span>%s</span></td>", d.Tender, d.Result, d.Sources)
+		p.add("<tr><th>%s<small>%s</small></th><td data-label=\"Result\"><div class=\""+classes[d.tone]+"\">%s</div></td><td data-label=\"Sources\"><span>%s</span></td>", d.Tender, d.Policy, d.Result, d.Sources)
 		p.optional("Measured", "span", d.Numbers)
 		p.optional("Message", "code", d.Message)
 		p.add("</tr>\n")
@@ -101,7 +102,11 @@ func (p *page) optional(label, element, text string) {
 func (rep *Report) htmlTable(p *page) {
 	p.add("<table>\n<thead><tr><th>Source</th>")
 	for _, t := range rep.Tenders {
-		p.add("<th>%s</th>", t.Name)
+		p.add("<th>")
+		for _, text := range rep.headings(t) {
+			p.add("<div>%s</div>", text)
+		}
+		p.add("</th>")
 	}
 	p.add("</tr></thead>\n<tbody>\n")
 	for _, s := range rep.Sources {

@@ -48,9 +48,9 @@ type Outcome struct {
 	// after its start if there was no end, or if the input is at its end from
 	// the start.
 	After time.Duration `json:"after_ns"`
-	// CPU is the share of one processor that was used while nothing came out,
-	// as far as there was one to use. Reads is how many read calls were made a
-	// second; -1 if that is not known.
+	// CPU is the share of the time, while nothing came out, in which it ran or
+	// was ready to run. Reads is how many read calls were made a second, -1 if
+	// that is not known: those on sockets with other calls are not counted.
 	CPU   float64 `json:"cpu"`
 	Reads float64 `json:"reads_per_second"`
 	// Sent and Received count bytes of the input and of the output.

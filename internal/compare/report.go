@@ -6,12 +6,10 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	"gocat/internal/peer"
 )
 
 // Legend explains the words of the table.
-const Legend = "A cell is for both bundled guests and for --eof=auto; other guests and policies follow where they differ. " +
+const Legend = "A cell is for all guests and for --eof=auto; single guests and other policies (zero, again) follow where they differ. " +
 	"\"ends\": all bytes came, and the guest exited with 0 at the end of its input. \"waits\": all bytes came, and it sleeps until there are more. " +
 	"\"hangs\": it sleeps although the input has ended. \"spins\": it uses a processor and brings nothing out. " +
 	"\"refused\": the tender did not start it."
@@ -52,7 +50,7 @@ func (rep *Report) WriteTable(w io.Writer, colour bool) error {
 	}
 	b.WriteString("\n" + wrap(Legend, 100, "") + "\n")
 	for _, d := range rep.details() {
-		fmt.Fprintf(&b, "%s: %s\n", d.Tender, paint(d.Result, d.tone))
+		fmt.Fprintf(&b, "%s: %s\n", d.Name(), paint(d.Result, d.tone))
 		b.WriteString(wrap(d.Sources, 96, "    "))
 		for _, more := range []string{d.Numbers, d.Message} {
 			if more != "" {
@@ -71,7 +69,11 @@ func (rep *Report) WriteTable(w io.Writer, colour bool) error {
 func (rep *Report) layout() (cells [][][]line, widths []int) {
 	heading := [][]line{{{text: "source"}}}
 	for _, t := range rep.Tenders {
-		heading = append(heading, headings(t))
+		var lines []line
+		for _, text := range rep.headings(t) {
+			lines = append(lines, line{text: text})
+		}
+		heading = append(heading, lines)
 	}
 	cells = append(cells, heading)
 	for _, s := range rep.Sources {
@@ -90,15 +92,6 @@ func (rep *Report) layout() (cells [][][]line, widths []int) {
 		}
 	}
 	return cells, widths
-}
-
-// headings is a tender's name with its version below.
-func headings(t *peer.Tender) []line {
-	kind, version, ok := strings.Cut(t.Name, " ")
-	if !ok || t.IsGocat() {
-		return []line{{text: t.Name}}
-	}
-	return []line{{text: kind}, {text: version}}
 }
 
 // wrap breaks text into lines of at most width characters, each indented.
@@ -130,7 +123,7 @@ func (rep *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("| source |")
 	for _, t := range rep.Tenders {
-		b.WriteString(" " + escapeMarkdown(t.Name) + " |")
+		b.WriteString(" " + escapeMarkdown(strings.Join(rep.headings(t), "\n")) + " |")
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(rep.Tenders)) + "\n")
 	for _, s := range rep.Sources {
@@ -150,7 +143,7 @@ func (rep *Report) WriteMarkdown(w io.Writer) error {
 	}
 	b.WriteString("\n" + Legend + "\n\n")
 	for _, d := range rep.details() {
-		fmt.Fprintf(&b, "- %s: **%s**: %s.", escapeMarkdown(d.Tender), escapeMarkdown(d.Result), escapeMarkdown(d.Sources))
+		fmt.Fprintf(&b, "- %s: **%s**: %s.", escapeMarkdown(d.Name()), escapeMarkdown(d.Result), escapeMarkdown(d.Sources))
 		if d.Numbers != "" {
 			b.WriteString(" " + d.Numbers + ".")
 		}
@@ -166,7 +159,7 @@ func (rep *Report) WriteMarkdown(w io.Writer) error {
 // escapeMarkdown takes the meaning from what Markdown and its tables would see
 // in a name.
 func escapeMarkdown(s string) string {
-	return strings.NewReplacer("|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "<", "&lt;", "[", `\[`).Replace(s)
+	return strings.NewReplacer("|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "<", "&lt;", "[", `\[`, "\n", "<br>").Replace(s)
 }
 
 // runJSON is a run as JSON.

@@ -146,8 +146,7 @@ func (r *Run) observe(ctx context.Context, c *child, in *input, fed <-chan time.
 // and how many times longer than necessary it has been doing so. Stopped stands
 // for no conclusion.
 func conclude(from, to usage, elapsed time.Duration) (Kind, int) {
-	ran := to.ran - from.ran
-	busy := float64(ran+to.waited-from.waited) / float64(elapsed)
+	ran, busy := to.ran-from.ran, busy(from, to, elapsed)
 	switch {
 	case ran >= busyFor && busy > 0.5:
 		return Spins, int(ran / busyFor)
@@ -157,13 +156,15 @@ func conclude(from, to usage, elapsed time.Duration) (Kind, int) {
 	return Stopped, 0
 }
 
+// busy is the share of a time in which a process ran, or would have had there
+// been a processor for it.
+func busy(from, to usage, elapsed time.Duration) float64 {
+	return min(1, float64(to.ran-from.ran+to.waited-from.waited)/float64(elapsed))
+}
+
 // idle notes what a process used in a time in which it brought nothing out.
 func (o *Outcome) idle(from, to usage, elapsed time.Duration) {
-	ran, waited := to.ran-from.ran, to.waited-from.waited
-	o.CPU, o.Reads = 0, -1
-	if available := elapsed - waited; available > 0 {
-		o.CPU = min(1, float64(ran)/float64(available))
-	}
+	o.CPU, o.Reads = busy(from, to, elapsed), -1
 	if to.reads >= 0 && from.reads >= 0 {
 		o.Reads = float64(to.reads-from.reads) / elapsed.Seconds()
 	}

@@ -141,6 +141,11 @@ func (o *compareOptions) check(args []string) (*compare.Options, error) {
 	case o.timeout < time.Second:
 		return c, fmt.Errorf("--timeout: %v: want at least 1s", o.timeout)
 	}
+	for option, list := range map[string][]string{"source": o.sources, "tender": o.tenders, "guest": o.guests, "eof": o.policies} {
+		if list != nil && len(list) == 0 {
+			return c, fmt.Errorf("--%s: name at least one", option)
+		}
+	}
 	for _, word := range o.policies {
 		eof, err := device.ParseEOF(word)
 		if err != nil {

@@ -23,7 +23,6 @@ type input struct {
 	writer *os.File      // the other side; nil if there is nobody to write
 	piece  int           // how much is written at once, in bytes; 0: all
 	pause  time.Duration // before each piece
-	ready  func() bool   // whether a reader is attached; nil: it need not be
 	end    func() error  // makes the end of the input; nil: it has none
 	fed    atomic.Int64  // bytes written so far
 }
@@ -49,11 +48,6 @@ func theirs(fd int) *os.File { return os.NewFile(uintptr(fd), "stdin") }
 // feed writes the data and makes the end. A reader that goes away is no error
 // of ours.
 func (in *input) feed(ctx context.Context) error {
-	for in.ready != nil && !in.ready() {
-		if err := sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-	}
 	rest := in.data
 	for len(rest) > 0 && in.writer != nil {
 		if int(in.fed.Load()) == in.empty {
@@ -72,7 +66,7 @@ func (in *input) feed(ctx context.Context) error {
 		in.fed.Add(int64(n))
 		rest = rest[n:]
 		switch {
-		case errors.Is(err, unix.ENOBUFS): // no reader yet, or its queue is full
+		case errors.Is(err, unix.ENOBUFS): // a tap: no reader yet, or its queue is full
 			if err := sleep(ctx, time.Millisecond); err != nil {
 				return err
 			}

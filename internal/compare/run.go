@@ -26,8 +26,9 @@ const (
 	// called blocked or spinning.
 	blockedFor = 400 * time.Millisecond
 	busyFor    = 200 * time.Millisecond
-	// Factors for both: doubtful where not all has come out, so that it may
-	// only be slow, and incredible where gocat would be found wrong.
+	// Factors for both: doubtful where not all has come out, or there is
+	// nothing to come, so that it may only be slow to start, and incredible
+	// where gocat would be found wrong.
 	doubtful   = 4
 	incredible = 10
 	// maxOutput bounds what is kept of a tender's output, in bytes.
@@ -116,7 +117,7 @@ func (r *Run) observe(ctx context.Context, c *child, in *input, fed <-chan time.
 				return ctx.Err()
 			}
 			o.idle(last, measure(c.pid), time.Since(lastTime))
-			o.Kind = Stopped
+			o.Kind, o.Message = Stopped, message(string(c.stderr.bytes()))
 			o.deliver(in, c.stdout.bytes())
 			return nil
 		case <-ticker.C:
@@ -133,10 +134,10 @@ func (r *Run) observe(ctx context.Context, c *child, in *input, fed <-chan time.
 		if kind == Waits && r.Source.Ends {
 			kind = Hangs
 		}
-		o.Kind = kind
+		o.Kind, o.Message = kind, message(string(c.stderr.bytes()))
 		o.idle(last, u, now.Sub(lastTime))
 		o.deliver(in, c.stdout.bytes())
-		if patience >= incredible || r.violation() == "" && (patience >= doubtful || o.delivered() == "") {
+		if patience >= incredible || r.violation() == "" && (patience >= doubtful || o.delivered() == "" && o.Sent > 0) {
 			return nil
 		}
 	}

@@ -51,10 +51,10 @@ func openTap() (*input, error) {
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
 	in := &input{device: tapName, data: frames(), empty: -1, writer: ours(fd), piece: frameSize}
-	in.ready = func() bool { return in.control(running) == nil }
 	ifr, err := request(fd, unix.SIOCGIFINDEX, 0)
 	if err == nil {
-		// Past the queue, which swallows frames while there is no reader.
+		// Past the queue, which swallows frames while no tender has the tap
+		// open; so they are refused, and feed tries again.
 		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 	}
 	if err == nil {
@@ -104,15 +104,6 @@ func request(fd int, req uint, flags uint16) (*unix.Ifreq, error) {
 		ifr.SetUint16(flags)
 	}
 	return ifr, unix.IoctlIfreq(fd, req, ifr)
-}
-
-// running fails as long as no tender has the tap open.
-func running(fd int) error {
-	ifr, err := request(fd, unix.SIOCGIFFLAGS, 0)
-	if err == nil && ifr.Uint16()&unix.IFF_RUNNING == 0 {
-		err = unix.ENOTCONN
-	}
-	return err
 }
 
 // frames returns frames of a protocol that is free for experiments (IEEE 802).

@@ -172,6 +172,9 @@ func (o *compareOptions) check(args []string) (*compare.Options, error) {
 		if err != nil {
 			return c, err
 		}
+		if slices.ContainsFunc(c.Guests, func(other *compare.Guest) bool { return other.Name == g.Name }) {
+			g.Name = word
+		}
 		c.Guests = append(c.Guests, g)
 	}
 	return c, nil

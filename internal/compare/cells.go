@@ -113,6 +113,10 @@ func (rep *Report) policies(s *Source, t *peer.Tender) (groups [][]*Run) {
 
 // inWords says what happened in runs that differ in their guest alone.
 func inWords(runs []*Run) string {
+	built := slices.DeleteFunc(slices.Clone(runs), func(r *Run) bool { return !r.Guest.runsOn(r.Tender) })
+	if len(built) > 0 {
+		runs = built
+	}
 	var words []string
 	same := true
 	for _, r := range runs {

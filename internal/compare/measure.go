@@ -50,6 +50,19 @@ func measure(pid int) usage {
 	return u
 }
 
+// runnable reports whether a thread of a process runs, waits for a processor, or
+// cannot be interrupted. The time waited is told only when the wait is over.
+func runnable(pid int) bool {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+	for _, thread := range threads {
+		b, err := os.ReadFile(thread)
+		if f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]); err == nil && len(f) > 0 && (f[0][0] == 'R' || f[0][0] == 'D') {
+			return true
+		}
+	}
+	return false
+}
+
 // ticks reads a process's time in user mode, which includes a guest's, and in
 // the kernel.
 func ticks(dir string) time.Duration {

@@ -50,6 +50,7 @@ make mirage-cat quiet: --solo5:quiet -l netif:quiet.
 
 The exit status is 1 if gocat did something else with a bundled cat than the
 README says. Interrupted, gocat compare ends all that it has started.`,
+		DisableFlagsInUseLine: true,
 		Example: `  gocat compare
   gocat compare --peer solo5-hvt=/usr/bin/solo5-hvt --peer solo5-spt=/usr/bin/solo5-spt
   gocat compare --source=pipe,file --eof=auto --guest=cat.hvt -- --solo5:quiet
@@ -71,7 +72,7 @@ README says. Interrupted, gocat compare ends all that it has started.`,
 	f.SortFlags = false
 	f.StringSliceVar(&o.sources, "source", nil, "inputs: `NAME,...` of "+strings.Join(sources, ", ")+" (default all)")
 	f.StringSliceVar(&o.tenders, "tender", nil, "tenders: `KIND,...` of "+strings.Join(tenderKinds, ", ")+" (default all that there are)")
-	f.StringSliceVar(&o.guests, "guest", []string{"simple", "advanced"}, "guests: bundled `simple|advanced|PATH`, or images")
+	f.StringSliceVar(&o.guests, "guest", []string{"simple", "advanced"}, "guests: `simple|advanced|PATH`, the bundled cats or an image")
 	f.StringVar(&o.net, "net", "", "the network device `NAME` of an image that gets the input, if it has several")
 	f.StringSliceVar(&o.policies, "eof", []string{"auto", "zero", "again"}, "EOF policies of gocat's tenders: `auto|zero|again`")
 	f.StringArrayVar(&o.peers, "peer", nil, "a tender of Solo5's: `KIND=PATH`, solo5-hvt or solo5-spt; may be repeated")
@@ -107,7 +108,11 @@ func (o *compareOptions) run(args []string) error {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		if !signal.Ignored(sig) { // as by nohup
+			signal.Notify(signals, sig)
+		}
+	}
 	defer signal.Stop(signals)
 	go func() { cancel(interrupted{(<-signals).(syscall.Signal)}) }()
 	report, err := compare.Compare(ctx, c)

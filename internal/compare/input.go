@@ -119,13 +119,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func openPipe(data []byte, closed bool) func() (*input, error) {
+func openPipe(size int, closed bool) func() (*input, error) {
 	return func() (*input, error) {
 		var fds [2]int
 		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 			return nil, fmt.Errorf("pipe2: %w", err)
 		}
-		in := &input{stdin: theirs(fds[0]), device: "@0", data: data, empty: -1, writer: ours(fds[1])}
+		in := &input{stdin: theirs(fds[0]), device: "@0", data: data(size), empty: -1, writer: ours(fds[1])}
 		if closed {
 			in.end = in.writer.Close
 		}
@@ -134,7 +134,7 @@ func openPipe(data []byte, closed bool) func() (*input, error) {
 }
 
 func openSlowPipe() (*input, error) {
-	in, err := openPipe(data(5*pieceSize), true)()
+	in, err := openPipe(5*pieceSize, true)()
 	if err == nil {
 		in.piece, in.pause = pieceSize, 30*time.Millisecond
 	}
@@ -146,7 +146,7 @@ func openFile() (*input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
-	in := &input{stdin: theirs(fd), device: "@0", data: bulk(), empty: -1}
+	in := &input{stdin: theirs(fd), device: "@0", data: data(bulkSize), empty: -1}
 	if _, err := in.stdin.WriteAt(in.data, 0); err != nil {
 		in.close()
 		return nil, fmt.Errorf("write to a memfd: %w", err)
@@ -194,7 +194,7 @@ func openSocket(typ int, data []byte, piece int) (*input, error) {
 	return in, nil
 }
 
-func openStream() (*input, error) { return openSocket(unix.SOCK_STREAM, bulk(), 0) }
+func openStream() (*input, error) { return openSocket(unix.SOCK_STREAM, data(bulkSize), 0) }
 
 func openSeqpacket() (*input, error) {
 	return openSocket(unix.SOCK_SEQPACKET, data(pieces*pieceSize), pieceSize)

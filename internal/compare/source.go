@@ -26,10 +26,10 @@ type Source struct {
 // Sources returns the kinds of input, in the order of the report.
 func Sources() []*Source {
 	return []*Source{
-		{"pipe", "a pipe with data, then closed", true, Spins, openPipe(bulk(), true)},
-		{"pipe-empty", "a pipe closed at once", true, Spins, openPipe(nil, true)},
+		{"pipe", "a pipe with data, then closed", true, Spins, openPipe(bulkSize, true)},
+		{"pipe-empty", "a pipe closed at once", true, Spins, openPipe(0, true)},
 		{"pipe-slow", "a pipe with data in bursts, then closed", true, Spins, openSlowPipe},
-		{"pipe-open", "a pipe with data whose writer stays", false, Waits, openPipe(bulk(), false)},
+		{"pipe-open", "a pipe with data whose writer stays", false, Waits, openPipe(bulkSize, false)},
 		{"file", "a regular file", true, Spins, openFile},
 		{"null", "/dev/null", true, Spins, openNull},
 		{"tty", "a terminal: lines, then ^D", true, Hangs, openTTY},
@@ -70,9 +70,7 @@ const (
 	emptyAfter = 8
 )
 
-// bulk returns data in which every altered or lost byte shows.
-func bulk() []byte { return data(bulkSize) }
-
+// data returns bytes among which every altered or lost one shows.
 func data(size int) []byte {
 	b := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{'g', 'o', 'c', 'a', 't'})

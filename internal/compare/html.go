@@ -104,8 +104,8 @@ func (rep *Report) htmlTable(p *page) {
 	p.add("<table>\n<thead><tr><th>Source</th>")
 	for _, t := range rep.Tenders {
 		p.add("<th>")
-		for _, text := range rep.headings(t) {
-			p.add("<div>%s</div>", text)
+		for n, text := range rep.headings(t) {
+			p.add("<div"+map[bool]string{true: ` class="whole"`}[n == 0]+">%s</div>", text)
 		}
 		p.add("</th>")
 	}
@@ -113,7 +113,7 @@ func (rep *Report) htmlTable(p *page) {
 	for _, s := range rep.Sources {
 		p.add("<tr><th>%s<small>%s</small></th>", s.Name, s.Help)
 		for _, t := range rep.Tenders {
-			p.add("<td data-label=\"%s\">", t.Name)
+			p.add("<td data-label=\"%s\">", strings.Join(rep.headings(t), " "))
 			for _, l := range rep.cell(s, t) {
 				p.add("<div class=\""+classes[l.tone]+"\">%s</div>", l.text)
 			}

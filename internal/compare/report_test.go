@@ -115,7 +115,7 @@ func TestHTML(t *testing.T) {
 	}
 	for _, want := range []string{
 		"gocat did not do what it documents:", "<li>pipe, gocat hvt --eof=zero, advanced: ends, 3 bytes lost, but ends is documented</li>",
-		"<div>&lt;b&gt;|v1</div>", "solo5-hvt: &lt;no&gt; | `way`", `<div class="bad">spins</div>`,
+		"<div>&lt;b&gt;|v1</div>", `<div class="whole">solo5-hvt</div>`, "solo5-hvt: &lt;no&gt; | `way`", `<div class="bad">spins</div>`,
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q", want)

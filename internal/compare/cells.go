@@ -135,7 +135,7 @@ func (r *Run) tone() tone {
 		return bad
 	case r.clean():
 		return good
-	case r.Kind == Refused || r.Kind == NotRun || r.Tender.IsGocat() && r.Guest.Variant != 0:
+	case r.Kind == Refused || r.Kind == NotRun || r.judged():
 		return fair
 	}
 	return bad

@@ -132,7 +132,7 @@ func (rep *Report) htmlViolations(p *page) {
 	}
 	judged := 0
 	for _, r := range rep.Runs {
-		if r.Tender.IsGocat() && r.Guest.Variant != 0 && r.Kind != NotRun {
+		if r.judged() && r.Kind != NotRun {
 			judged++
 		}
 	}

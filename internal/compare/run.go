@@ -129,8 +129,11 @@ func (r *Run) observe(ctx context.Context, c *child, in *input, fed <-chan time.
 		o.Kind, o.Message = kind, message(string(c.stderr.bytes()))
 		o.idle(last, u, now.Sub(lastTime))
 		o.deliver(in, c.stdout.bytes())
-		complete := o.delivered() == "" && o.Sent > 0
-		if patience >= incredible || fed == nil && r.violation() == "" && (complete || patience >= doubtful) {
+		settled := o.delivered() == "" && o.Sent > 0 || patience >= doubtful
+		if r.judged() {
+			settled = r.violation() == ""
+		}
+		if patience >= incredible || fed == nil && settled {
 			return nil
 		}
 	}
@@ -164,9 +167,12 @@ func (o *Outcome) idle(from, to usage, elapsed time.Duration) {
 	}
 }
 
+// judged reports whether gocat documents how the run is to end.
+func (r *Run) judged() bool { return r.Tender.IsGocat() && r.Guest.Variant != 0 }
+
 // violation says how the outcome differs from what gocat documents.
 func (r *Run) violation() string {
-	if !r.Tender.IsGocat() || r.Guest.Variant == 0 || r.Kind == NotRun {
+	if !r.judged() || r.Kind == NotRun {
 		return ""
 	}
 	kind, atEmpty := r.Source.documented(r.Tender.Target, r.EOF)

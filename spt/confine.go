@@ -60,11 +60,12 @@ func (s *sealed) signals(p *plan, handler uint64) {
 
 // confine plans the last steps: after the filter, only the guest's own calls
 // are possible.
-func (s *sealed) confine(p *plan, filter []unix.SockFilter) {
+func (s *sealed) confine(p *isolation, filter []unix.SockFilter) {
 	if s.Name != "" {
 		p.try(unix.SYS_PRCTL, unix.PR_SET_NAME, cstring(s.Name))
 	}
 	p.must("could not set no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	p.end()
 	onStderr := func(d device.Device) bool { return d.FD == 2 }
 	if s.QuietFaults && !slices.ContainsFunc(s.Devices, onStderr) {
 		p.try(unix.SYS_CLOSE, 2)

@@ -56,6 +56,7 @@ type ref struct {
 const (
 	nrEnd    = ^uint64(0) // enter the guest
 	nrAround = ^uint64(1) // unmap [arg0, taskEnd) except sealed pages about the vdso
+	nrLast   = ^uint64(2) // no call: the result of the record before once more
 )
 
 const (

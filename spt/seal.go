@@ -9,6 +9,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
 	"gocat/seccomp"
 )
 
@@ -25,6 +26,8 @@ type Config struct {
 	Strict      bool // strict policy: see seccomp.SPT
 	QuietFaults bool // no fault reporter: a fault or forbidden call kills without a word
 	ExecHeap    bool // map the heap executable (Solo5's --x-exec-heap)
+
+	Isolate isolate.Config // layers beside the policy
 }
 
 // Policy returns the system calls that the guest is left with. Descriptor
@@ -106,6 +109,8 @@ func newSealed(c *Config) (*sealed, error) {
 	s.fds = d
 	d.inherit()
 	d.attach()
+	layers := newIsolation(s, d)
+	layers.begin()
 
 	grants := seccomp.SPTGrants{EpollFD: d.epoll, TimerFD: d.timer, Strict: c.Strict}
 	manifest := slices.Clone(c.Manifest)
@@ -142,7 +147,7 @@ func newSealed(c *Config) (*sealed, error) {
 	}
 	s.memory(d.plan)
 	s.signals(d.plan, stubBase+report)
-	s.confine(d.plan, filter)
+	s.confine(layers, filter)
 	head, data := d.link(entry{c.Image.Entry, c.Memory - 8, bootBase}, cmdline, uint64(len(c.Args)))
 	if n := len(head) + len(data); n > planRoom {
 		return nil, fmt.Errorf("the guest's set-up takes %d bytes: at most %d are possible; attach fewer devices", n, planRoom)

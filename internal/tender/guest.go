@@ -188,8 +188,8 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 	if g.EOF == device.EOFAgain {
 		return nil, fmt.Errorf("--eof=again: an spt guest reads its descriptors itself and sees their end; only --backend=hvt can hide it")
 	}
-	if d := New(); g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine || g.Verbose {
-		return nil, fmt.Errorf("--cpl, --net-ring, --confine and --verbose are for hvt guests; %s is built for spt", g.Name)
+	if d := New(); g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine {
+		return nil, fmt.Errorf("--cpl, --net-ring and --confine are for hvt guests; %s is built for spt", g.Name)
 	}
 	return &spt.Config{
 		Image:       g.Image,
@@ -202,5 +202,6 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
 		QuietFaults: g.QuietFaults,
 		ExecHeap:    g.ExecHeap,
+		Isolate:     g.isolation(),
 	}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"gocat/guest"
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
 )
 
 // Options is what a guest is to be run with. New returns the defaults.
@@ -30,7 +31,8 @@ type Options struct {
 	NetRing     bool // hvt: offer the network ring
 	Confine     Confine
 	Verbose     bool
-	Trace       int    // hvt: descriptor for the records of gocat trace, or 0
+	Trace       int // hvt: descriptor for the records of gocat trace, or 0
+	Isolate     isolate.Config
 	Prog        string // the drop-in that was invoked; "" for gocat itself
 }
 
@@ -59,7 +61,7 @@ const DefaultMemory = 512 << 20
 
 // New returns the default options.
 func New() *Options {
-	return &Options{Memory: DefaultMemory, Variant: guest.Advanced, CPL: 3}
+	return &Options{Memory: DefaultMemory, Variant: guest.Advanced, CPL: 3, Isolate: isolate.Config{Mode: isolate.Auto}}
 }
 
 // Option is one command line option: --Name=Arg, or --Name alone when Arg is "".
@@ -101,7 +103,15 @@ func Table() []Option {
 		{"no-net-ring", "", "hvt: do not offer the network ring (default)", false, 0,
 			func(o *Options, _ string) error { o.NetRing = false; return nil }},
 		{"confine", "required|available|none", "hvt: layers of the tender's own confinement that must hold (default required: all)", false, 0, (*Options).setConfine},
-		{"verbose", "", "hvt: say which confinement is on, and count what the guest did", false, 'v',
+		{"isolate", "auto|full|none", "layers of isolation: those that cost little where the host allows them, all, or the backend's own alone (default auto)", false, 0,
+			func(o *Options, v string) (err error) { o.Isolate.Mode, err = isolate.ParseMode(v); return err }},
+		{"require", "LAYER,...", "set up these layers too, and refuse to run if one does not hold; -v names them", false, 0,
+			func(o *Options, v string) error { return o.Isolate.SetRequire(v) }},
+		{"user", "UID[:GID]", "run the guest as another user, without supplementary groups; takes privilege", false, 0,
+			func(o *Options, v string) error { return o.Isolate.SetUser(v) }},
+		{"cpu-time", "SECONDS", "let the guest use at most this much processor time, then SIGXCPU", false, 0,
+			func(o *Options, v string) error { return o.Isolate.SetCPUTime(v) }},
+		{"verbose", "", "say which layers hold, and why the others do not; hvt: count what the guest did", false, 'v',
 			func(o *Options, _ string) error { o.Verbose = true; return nil }},
 	}
 }

@@ -1,0 +1,224 @@
+// Package isolate names the layers that hold a guest's process apart from the
+// rest of the host, says which of them a run sets up, and why one does not hold.
+// The backends set them up.
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Layer is one layer of isolation.
+type Layer uint8
+
+// Layers.
+const (
+	NoNewPrivs   Layer = iota // execve grants nothing
+	Capabilities              // none: permitted, effective, inheritable, ambient
+	BoundingSet               // no capability can come back, even by execve
+	Securebits                // user 0 has no capabilities by itself; locked
+	Descriptors               // none but the guest's
+	Undumpable                // no core, no ptrace, /proc/PID is root's
+	Limits                    // resource limits: core, nproc, nofile, as, and fsize where it can hold
+	Landlock                  // nothing opened by path, no TCP port, no abstract socket
+	Seccomp                   // the backend's system call policy
+	User                      // another user, without supplementary groups
+	UserNS                    // user namespace
+	MountNS
+	NetNS
+	IPCNS
+	UTSNS
+	CgroupNS
+	Root           // an empty root directory
+	StoreBypass    // no speculative store bypass
+	IndirectBranch // no speculation of indirect branches across processes
+	layers
+)
+
+// names of the layers, as users know them.
+var names = [layers]string{
+	"no_new_privs", "capabilities", "bounding-set", "securebits", "descriptors", "undumpable", "limits",
+	"landlock", "seccomp", "user", "user-ns", "mount-ns", "net-ns", "ipc-ns", "uts-ns", "cgroup-ns", "root",
+	"store-bypass", "indirect-branch",
+}
+
+// String returns the layer's name.
+func (l Layer) String() string {
+	if l >= layers {
+		return "layer " + strconv.Itoa(int(l))
+	}
+	return names[l]
+}
+
+// ParseLayer returns the layer called name.
+func ParseLayer(name string) (Layer, error) {
+	for i, n := range names {
+		if n == name {
+			return Layer(i), nil
+		}
+	}
+	switch name {
+	case "pid-ns":
+		return 0, errors.New("pid-ns: only a child can be in a new one, and gocat starts none")
+	case "time-ns":
+		return 0, errors.New("time-ns: it hides nothing; guests read the host's clocks")
+	}
+	return 0, fmt.Errorf("%q is no layer: want some of %s", name, strings.Join(names[:], ", "))
+}
+
+// Set is a set of layers.
+type Set uint32
+
+// Of returns the set of the given layers.
+func Of(layers ...Layer) (s Set) {
+	for _, l := range layers {
+		s |= 1 << l
+	}
+	return s
+}
+
+// Has reports whether l is in the set.
+func (s Set) Has(l Layer) bool { return s>>l&1 != 0 }
+
+// Layers lists the set.
+func (s Set) Layers() (list []Layer) {
+	for l := range layers {
+		if s.Has(l) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// Mode says how many layers a run sets up.
+type Mode uint8
+
+// Modes (--isolate).
+const (
+	None Mode = iota // those that a backend never goes without, and those required
+	Auto             // those that cost little, where the host allows them
+	Full             // all, or the guest is not started
+)
+
+// ParseMode reads the value of --isolate.
+func ParseMode(v string) (Mode, error) {
+	switch v {
+	case "none":
+		return None, nil
+	case "auto":
+		return Auto, nil
+	case "full":
+		return Full, nil
+	}
+	return 0, fmt.Errorf("%q: want auto, full or none", v)
+}
+
+// Config says how a guest is isolated. The zero value is None.
+type Config struct {
+	Mode    Mode
+	Require Set    // these must hold
+	UID     uint32 // with User required: who the guest runs as
+	GID     uint32
+	CPUTime uint64 // seconds of processor time after which the kernel kills the process; 0 is no limit
+	Report  bool   // say on standard error which layers hold
+	Host    Host   // for the reasons why one does not
+}
+
+// optional are the layers that only run where they are asked for by name.
+const optional Set = 1<<User | 1<<StoreBypass | 1<<IndirectBranch
+
+// basic are the layers that no mode goes without.
+const basic Set = 1<<NoNewPrivs | 1<<Descriptors | 1<<Seccomp
+
+// Cheap are the layers of Auto: the others cost more than a tenth of a guest's
+// start (docs/isolation.md has the numbers).
+const Cheap = basic | 1<<Capabilities | 1<<Securebits | 1<<Undumpable | 1<<Limits | 1<<Landlock |
+	1<<UserNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root
+
+// Wanted returns the layers that a run sets up.
+func (c *Config) Wanted() Set {
+	switch c.Mode {
+	case Full:
+		return (1<<layers-1)&^optional | c.Require
+	case Auto:
+		return Cheap | c.Require
+	}
+	return basic | c.Require
+}
+
+// Must reports whether the guest is not to be started without l.
+func (c *Config) Must(l Layer) bool {
+	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l)
+}
+
+// SetRequire adds a list of layers, with commas between them, to the required.
+func (c *Config) SetRequire(v string) error {
+	for name := range strings.SplitSeq(v, ",") {
+		l, err := ParseLayer(name)
+		if err != nil {
+			return err
+		}
+		c.Require |= Of(l)
+	}
+	return nil
+}
+
+// errUser says what --user takes.
+var errUser = errors.New("want UID or UID:GID, numbers from 0 to 4294967294")
+
+// SetUser reads UID or UID:GID; the group is the user's number without.
+func (c *Config) SetUser(v string) error {
+	uid, gid, both := strings.Cut(v, ":")
+	if !both {
+		gid = uid
+	}
+	for _, n := range []struct {
+		text string
+		dst  *uint32
+	}{{uid, &c.UID}, {gid, &c.GID}} {
+		id, err := strconv.ParseUint(n.text, 10, 32)
+		if err != nil || id == 1<<32-1 { // the last means: no change
+			return fmt.Errorf("%q: %w", v, errUser)
+		}
+		*n.dst = uint32(id)
+	}
+	c.Require |= Of(User)
+	return nil
+}
+
+// SetCPUTime reads a number of seconds.
+func (c *Config) SetCPUTime(v string) error {
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q: want a number of seconds", v)
+	}
+	c.CPUTime = n
+	return nil
+}
+
+// Unwanted says why a layer is not set up.
+func (c *Config) Unwanted(l Layer) string {
+	switch {
+	case l == User:
+		return "no --user"
+	case optional.Has(l):
+		return "only set by --require=" + l.String()
+	case c.Mode == Auto:
+		return "costs time, so not part of --isolate=auto"
+	}
+	return "not part of --isolate=none"
+}
+
+// Refusal begins the message with which a run ends because l does not hold.
+func (c *Config) Refusal(l Layer) string {
+	option := "--isolate=full"
+	switch {
+	case l == User:
+		option = "--user"
+	case c.Require.Has(l):
+		option = "--require"
+	}
+	return option + ": " + l.String() + " does not hold: "
+}

@@ -1,0 +1,130 @@
+package isolate
+
+import (
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is what of a host explains why a layer does not hold there. The zero
+// value is an unknown host.
+type Host struct {
+	Known    bool
+	Filtered bool // a seccomp filter was inherited
+	NoClone  bool // kernel.unprivileged_userns_clone is 0
+	NoUserNS bool // user.max_user_namespaces is 0
+	AppArmor bool // kernel.apparmor_restrict_unprivileged_userns is 1
+	NoProc   bool // /proc is not mounted
+}
+
+// ThisHost looks at the host and at what the process inherited. Root is where
+// /proc is, "" but in tests.
+func ThisHost(root string) Host {
+	h := Host{Known: true}
+	status := read(root + "/proc/self/status")
+	h.NoProc = status == ""
+	if _, rest, found := strings.Cut(status, "\nSeccomp:\t"); found {
+		h.Filtered = !strings.HasPrefix(rest, "0")
+	}
+	h.NoClone = read(root+"/proc/sys/kernel/unprivileged_userns_clone") == "0\n"
+	h.NoUserNS = read(root+"/proc/sys/user/max_user_namespaces") == "0\n"
+	h.AppArmor = read(root+"/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1\n"
+	return h
+}
+
+// read returns the beginning of a small file, "" if it cannot be read.
+func read(path string) string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 4096)
+	n, err := unix.Read(fd, b)
+	return string(b[:max(n, 0)])
+}
+
+// Errors lists the error numbers for which Reason has words.
+func Errors() []unix.Errno {
+	return []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.EOPNOTSUPP,
+		unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.ERANGE, unix.ENOMEM}
+}
+
+// Reason says why setting up l failed with e.
+func (h Host) Reason(l Layer, e unix.Errno) string {
+	switch e {
+	case unix.EPERM, unix.EACCES:
+		return h.forbidden(l)
+	case unix.ENOSYS:
+		if h.Filtered {
+			return "the seccomp filter that gocat inherited, or the kernel, does not know the call (ENOSYS)"
+		}
+		return "not in this kernel (ENOSYS)"
+	case unix.EINVAL:
+		if UserNS <= l && l <= CgroupNS {
+			return "not in this kernel (EINVAL)"
+		}
+	case unix.ENOSPC, unix.EUSERS:
+		if l == UserNS && h.NoUserNS {
+			return "user.max_user_namespaces is 0"
+		}
+		return "a limit of /proc/sys/user is reached (ENOSPC)"
+	case unix.EOPNOTSUPP:
+		if l == Landlock {
+			return "this kernel was booted without it: lsm= lacks landlock"
+		}
+	case unix.ENOENT:
+		if l == Root {
+			return "/proc is not mounted"
+		}
+	case unix.ENODEV, unix.ENXIO, unix.ERANGE:
+		if l == StoreBypass || l == IndirectBranch {
+			return "this processor or kernel does not let a process control it"
+		}
+	case unix.ENOMEM:
+		return "the kernel is out of memory"
+	}
+	return "error " + strconv.Itoa(int(e))
+}
+
+// forbidden says why l was not permitted.
+func (h Host) forbidden(l Layer) string {
+	suspects := ""
+	if h.Filtered {
+		suspects = "; or the seccomp filter that gocat inherited forbids it"
+	}
+	switch l {
+	case UserNS:
+		switch {
+		case h.NoClone:
+			return "kernel.unprivileged_userns_clone is 0" + suspects
+		case h.Filtered:
+			return "the seccomp filter that gocat inherited forbids it, or gocat runs in a chroot"
+		case h.Known:
+			return "not permitted: gocat runs in a chroot, or a security module forbids it"
+		}
+		return "not permitted: kernel.unprivileged_userns_clone, a seccomp filter, a security module or a chroot forbids it"
+	case MountNS, NetNS, IPCNS, UTSNS, CgroupNS, Root, BoundingSet, Securebits:
+		needs := "CAP_SYS_ADMIN"
+		switch l {
+		case Root:
+			needs = "CAP_SYS_CHROOT, or CAP_SYS_ADMIN for mount-ns,"
+		case BoundingSet, Securebits:
+			needs = "CAP_SETPCAP"
+		}
+		if h.AppArmor {
+			return "it takes " + needs + " and kernel.apparmor_restrict_unprivileged_userns is 1, so user namespaces have none" + suspects
+		}
+		return "it takes " + needs + " or a user namespace" + suspects
+	case User:
+		return "it takes CAP_SETUID and CAP_SETGID" + suspects
+	case StoreBypass, IndirectBranch:
+		return "this host does not let a process control it"
+	case Capabilities, Landlock, Undumpable, Limits:
+		if h.Filtered {
+			return "the seccomp filter that gocat inherited forbids it"
+		}
+	}
+	return "not permitted (EPERM)" + suspects
+}

@@ -1,0 +1,233 @@
+package spt
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/device"
+	"gocat/internal/image"
+	"gocat/internal/isolate"
+)
+
+// isolation plans the layers of package isolate. The process has one thread
+// while it carries out its plan, so it can enter a user namespace, which a Go
+// program cannot.
+type isolation struct {
+	*plan
+	*isolate.Config
+	devices []device.Device
+	report  bool   // whether something is to be written when a fault is reported
+	scratch [2]int // numbers of the next descriptors
+	steps   []int  // records of the layer being planned
+}
+
+// newIsolation returns the planner. The devices are attached.
+func newIsolation(s *sealed, d *descriptors) *isolation {
+	if !slices.ContainsFunc(d.devices, func(dev device.Device) bool { return dev.FD == 0 }) {
+		d.free(0) // attach closed it
+	}
+	scratch := [2]int{d.take(), d.take()}
+	d.free(scratch[0])
+	d.free(scratch[1])
+	return &isolation{plan: d.plan, Config: &s.Isolate, devices: d.devices, report: !s.QuietFaults, scratch: scratch}
+}
+
+// begin plans what can only be done while there are capabilities and /proc: all
+// devices are open and nothing is unmapped.
+func (i *isolation) begin() {
+	i.layer(isolate.User, i.user)
+	for l := isolate.UserNS; l <= isolate.CgroupNS; l++ {
+		i.layer(l, func() { i.step(exact, 0, unix.SYS_UNSHARE, isolate.CloneFlag(l)) })
+	}
+	i.layer(isolate.Root, i.root)
+}
+
+// end plans the rest, in the order in which each permits the next. The memory
+// is laid out, and no_new_privs is set.
+func (i *isolation) end() {
+	i.layer(isolate.NoNewPrivs, func() {})
+	i.layer(isolate.Landlock, i.landlock)
+	for n, l := range []isolate.Layer{isolate.StoreBypass, isolate.IndirectBranch} {
+		i.layer(l, func() { i.speculation(n) })
+	}
+	i.layer(isolate.Limits, i.limits)
+	if i.CPUTime != 0 {
+		i.must("could not limit the processor time", 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CPU, rlimit(i.CPUTime), 0)
+	}
+	i.layer(isolate.BoundingSet, func() {
+		for n := range 64 {
+			if n == 0 {
+				i.step(exact, 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, n)
+			} else { // fails where the kernel has fewer
+				i.try(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, n)
+			}
+		}
+	})
+	i.layer(isolate.Securebits, func() {
+		i.step(exact, 0, unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, isolate.SecurebitsLocked)
+	})
+	i.layer(isolate.Capabilities, func() { i.step(exact, 0, unix.SYS_CAPSET, capHeader(), make([]byte, 24)) })
+	i.layer(isolate.Undumpable, func() { i.step(exact, 0, unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0) })
+	i.layer(isolate.Descriptors, func() {})
+	i.layer(isolate.Seccomp, func() {}) // next
+}
+
+// layer plans l if it is wanted. Steps adds its calls with step; the first that
+// does not have the result wanted ends the layer, and the run if l must hold.
+func (i *isolation) layer(l isolate.Layer, steps func()) {
+	const end = "\n"
+	off := "gocat: confinement: " + l.String() + ": off: "
+	if !i.Wanted().Has(l) {
+		if i.Report {
+			i.say(off + i.Unwanted(l) + end)
+		}
+		return
+	}
+	i.steps = i.steps[:0]
+	steps()
+	first := len(i.records) // of what to do about a failure
+	var done []int          // jumps to the end
+	jump := func() {
+		done = append(done, len(i.records))
+		i.add(record{nr: unix.SYS_GETPID, mask: exact}, nil) // is not 0, so it skips
+	}
+	must := i.Must(l)
+	if i.Report {
+		i.say("gocat: confinement: " + l.String() + ": on" + end)
+	}
+	if len(i.steps) > 0 && (must || i.Report) {
+		jump()
+		first = len(i.records)
+		for _, e := range isolate.Errors() {
+			i.when(exact, errno(e), func() {
+				reason := i.Host.Reason(l, e)
+				if must {
+					i.must(i.Refusal(l)+reason, 0, unix.SYS_GETPID)
+				}
+				i.say(off + reason + end)
+				jump()
+			}, nrLast)
+		}
+		if must {
+			i.must(i.Refusal(l)+"failed", exact, nrLast) // exact is EPERM, which had its turn
+		}
+		i.say(off + "failed" + end)
+	}
+	for _, n := range i.steps {
+		i.records[n].skip = uint32(first - n - 1)
+	}
+	for _, n := range done {
+		i.records[n].skip = uint32(len(i.records) - n - 1)
+	}
+}
+
+// step adds a call of the current layer.
+func (i *isolation) step(mask, want uint64, nr uint64, args ...any) {
+	i.steps = append(i.steps, len(i.records))
+	i.add(record{nr: nr, mask: mask, want: want}, args)
+}
+
+// say plans a line on standard error.
+func (i *isolation) say(line string) { i.try(unix.SYS_WRITE, 2, []byte(line), len(line)) }
+
+// user becomes another user, and keeps the capabilities that the layers take.
+func (i *isolation) user() {
+	i.step(exact, 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
+	i.step(exact, 0, unix.SYS_SETGROUPS, 0, 0)
+	id := func(n uint32) uint64 { return uint64(n) }
+	i.step(exact, 0, unix.SYS_SETRESGID, id(i.GID), id(i.GID), id(i.GID))
+	i.step(exact, 0, unix.SYS_SETRESUID, id(i.UID), id(i.UID), id(i.UID))
+	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SETPCAP
+	data := make([]byte, 24) // effective, permitted, inheritable; and those of the numbers from 32 up
+	binary.LittleEndian.PutUint32(data, needed)
+	binary.LittleEndian.PutUint32(data[4:], needed)
+	i.try(unix.SYS_CAPSET, capHeader(), data)
+}
+
+// root makes an empty directory the root: of a file system of its own, for which
+// it takes a mount namespace, or else the one in /proc that describes the
+// process's descriptors and nothing else.
+func (i *isolation) root() {
+	if !i.Wanted().Has(isolate.MountNS) {
+		i.step(exact, 0, unix.SYS_CHDIR, cstring(isolate.EmptyDir))
+		i.step(exact, 0, unix.SYS_CHROOT, cstring("."))
+		return
+	}
+	fs, mount := i.scratch[0], i.scratch[1]
+	i.step(exact, uint64(fs), unix.SYS_FSOPEN, cstring("tmpfs"), 0)
+	i.step(exact, 0, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+	i.step(exact, uint64(mount), unix.SYS_FSMOUNT, fs, 0, isolate.RootMount)
+	i.step(exact, 0, unix.SYS_FCHDIR, mount)
+	i.step(exact, 0, unix.SYS_CHROOT, cstring("."))
+	i.try(unix.SYS_CLOSE, mount)
+	i.try(unix.SYS_CLOSE, fs)
+}
+
+// landlock forbids what the kernel's version of it can, the latest first.
+func (i *isolation) landlock() {
+	i.step(failed, 0, unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	rulesFD := i.scratch[0]
+	var from func(version int)
+	from = func(version int) {
+		rules := isolate.LandlockRules(version, true)
+		if version == 1 {
+			i.step(exact, uint64(rulesFD), unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
+			return
+		}
+		i.unless(exact, uint64(rulesFD), func() { from(version - 1) },
+			unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
+	}
+	from(isolate.LandlockVersion)
+	i.step(exact, 0, unix.SYS_LANDLOCK_RESTRICT_SELF, rulesFD, 0)
+	i.try(unix.SYS_CLOSE, rulesFD)
+}
+
+// speculation turns off control n of prctl(PR_SET_SPECULATION_CTRL) for good.
+func (i *isolation) speculation(n int) {
+	i.unless(exact, unix.PR_SPEC_NOT_AFFECTED, func() {
+		i.step(exact, 0, unix.SYS_PRCTL, unix.PR_SET_SPECULATION_CTRL, n, unix.PR_SPEC_FORCE_DISABLE, 0, 0)
+	}, unix.SYS_PRCTL, unix.PR_GET_SPECULATION_CTRL, n, 0, 0, 0)
+}
+
+// limits sets the resource limits. What is mapped and open is not affected by
+// them. Files may not grow, but for the block devices, which the policy bounds:
+// unless the console or a network device is a file.
+func (i *isolation) limits() {
+	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_AS} {
+		i.step(exact, 0, unix.SYS_PRLIMIT64, 0, r, rlimit(0), 0)
+	}
+	written := []int{1}
+	if i.report {
+		written = append(written, 2)
+	}
+	largest := uint64(0)
+	for _, d := range i.devices {
+		switch {
+		case d.Type == image.Block:
+			largest = max(largest, d.Capacity)
+		case d.Inherited && !slices.Contains(written, d.FD):
+			written = append(written, d.FD)
+		}
+	}
+	var after func([]int)
+	after = func(rest []int) {
+		if len(rest) == 0 {
+			i.try(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, rlimit(largest), 0)
+			return
+		}
+		i.when(exact, errno(unix.ESPIPE), func() { after(rest[1:]) }, unix.SYS_LSEEK, rest[0], 0, unix.SEEK_CUR)
+	}
+	after(written)
+}
+
+// rlimit is a struct rlimit64 with both limits n.
+func rlimit(n uint64) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, n), n)
+}
+
+// capHeader is a struct __user_cap_header_struct for this process.
+func capHeader() []byte {
+	return binary.LittleEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3)
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/isolate"
 )
 
 // Confine says what is to happen when a layer of confinement is not to be had.
@@ -20,12 +22,16 @@ const (
 
 // Layer is one layer of the tender's confinement.
 type Layer struct {
-	Name string // "no_new_privs", "capabilities", "descriptors", "landlock", "seccomp"
+	Name string // as package isolate has it
 	Err  error  // nil when it holds
 }
 
 // Confinement is what confines the tender, in the order in which it was set up.
 type Confinement []Layer
+
+// own are the layers that Confine is about: Config.Isolate adds others.
+const own isolate.Set = 1<<isolate.NoNewPrivs | 1<<isolate.Capabilities | 1<<isolate.Descriptors |
+	1<<isolate.Landlock | 1<<isolate.Seccomp
 
 // confine gives up what running the guest does not take, in all threads.
 func (t *tender) confine(how Confine) (Confinement, error) {
@@ -38,22 +44,34 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &t.config.Isolate
+	wanted := own | c.Wanted()
 	var done Confinement
-	for _, l := range [...]struct {
-		name string
-		do   func() error
-	}{
-		{"no_new_privs", noNewPrivs},
-		{"capabilities", dropCapabilities},
-		{"descriptors", func() error { return closeOthers(t.descriptors(poller)) }},
-		{"landlock", landlock},
-		{"seccomp", func() error { return installFilter(filter) }},
-	} {
-		err := l.do()
-		if err != nil && how == ConfineRequired && !errors.Is(err, errNoLandlock) {
-			return nil, fmt.Errorf("confine the tender: %s: %w", l.name, err)
+	for _, l := range append(t.isolation(),
+		step{isolate.NoNewPrivs, noNewPrivs},
+		step{isolate.Capabilities, dropCapabilities},
+		step{isolate.Descriptors, func() error { return closeOthers(t.descriptors(poller)) }},
+		step{isolate.Undumpable, func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }},
+		step{isolate.Landlock, landlock},
+		step{isolate.Limits, t.limit},
+		step{isolate.Seccomp, func() error { return installFilter(filter) }},
+	) {
+		if !wanted.Has(l.layer) {
+			done = append(done, Layer{l.layer.String(), errors.New(c.Unwanted(l.layer))})
+			continue
 		}
-		done = append(done, Layer{l.name, err})
+		err := l.do()
+		var errno unix.Errno
+		if errors.As(err, &errno) && !own.Has(l.layer) {
+			err = errors.New(c.Host.Reason(l.layer, errno))
+		}
+		if err != nil && t.must(l.layer) {
+			return nil, errors.New(c.Refusal(l.layer) + err.Error())
+		}
+		if err != nil && how == ConfineRequired && own.Has(l.layer) && !errors.Is(err, errNoLandlock) {
+			return nil, fmt.Errorf("confine the tender: %v: %w", l.layer, err)
+		}
+		done = append(done, Layer{l.layer.String(), err})
 	}
 	t.confined = true
 	return done, nil

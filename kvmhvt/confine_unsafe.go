@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/isolate"
 )
 
 // allThreads makes a system call in every thread of the process.
@@ -40,6 +42,14 @@ func dropCapabilities() error {
 		uintptr(unsafe.Pointer(&capabilities.header)), uintptr(unsafe.Pointer(&capabilities.data)), 0)
 }
 
+// here is the working directory, as chroot takes it.
+var here = [2]byte{'.'}
+
+// chrootHere makes each thread's working directory its root.
+func chrootHere() error {
+	return allThreads(unix.SYS_CHROOT, uintptr(unsafe.Pointer(&here)), 0, 0)
+}
+
 // errNoLandlock means that the kernel has no Landlock.
 var errNoLandlock = errors.New("not in this kernel")
 
@@ -53,43 +63,15 @@ func landlock() error {
 	if errno != 0 {
 		return errno
 	}
-	rules := landlockRights(int(version))
-	size := unsafe.Offsetof(rules.Quiet_access_fs)
-	if version < 6 {
-		size = unsafe.Offsetof(rules.Scoped)
-	}
-	if version < 4 {
-		size = unsafe.Offsetof(rules.Handled_access_net)
-	}
-	fd, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&rules)), size, 0)
+	// Not signals: each thread gets a domain of its own and the Go runtime signals
+	// across them.
+	rules := isolate.LandlockRules(int(version), false)
+	fd, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&rules[0])), uintptr(len(rules)), 0)
 	if errno != 0 {
 		return fmt.Errorf("create ruleset: %w", errno)
 	}
 	defer unix.Close(int(fd))
 	return allThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
-}
-
-// landlockRights is everything that a version of Landlock can forbid, but for
-// signals: each thread gets a domain of its own and the Go runtime signals
-// across them.
-func landlockRights(version int) (r unix.LandlockRulesetAttr) {
-	r.Handled_access_fs = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1
-	if version >= 2 {
-		r.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_REFER
-	}
-	if version >= 3 {
-		r.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
-	}
-	if version >= 4 {
-		r.Handled_access_net = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
-	}
-	if version >= 5 {
-		r.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
-	}
-	if version >= 6 {
-		r.Scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
-	}
-	return r
 }
 
 // installFilter installs a seccomp filter for all threads.

@@ -11,6 +11,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
 )
 
 // Config is a guest to run.
@@ -23,13 +24,14 @@ type Config struct {
 	Devices  []device.Device // attached; Run uses their descriptors and closes none
 	Args     string          // guest command line, at most MaxArgs bytes, without NUL
 
-	CPL       int        // privilege level: 3 unless Solo5's own arrangement, 0, is wanted
-	EOF       device.EOF // what guests see at the end of a device
-	NetRing   bool       // offer the network ring (Solo5 0.11) to guests with network devices
-	Console   int        // descriptor for the guest's output; 0 means 1, standard output
-	Confine   Confine    // how much confinement is required
-	NoSignals bool       // leave the signals that end a process to the caller
-	Trace     int        // descriptor, a pipe's, to which a Record is written for each event; 0: none
+	CPL       int            // privilege level: 3 unless Solo5's own arrangement, 0, is wanted
+	EOF       device.EOF     // what guests see at the end of a device
+	NetRing   bool           // offer the network ring (Solo5 0.11) to guests with network devices
+	Console   int            // descriptor for the guest's output; 0 means 1, standard output
+	Confine   Confine        // how much confinement is required
+	Isolate   isolate.Config // layers that Confine is not about
+	NoSignals bool           // leave the signals that end a process to the caller
+	Trace     int            // descriptor, a pipe's, to which a Record is written for each event; 0: none
 
 	// Started, unless nil, is called when everything is in place and no guest
 	// instruction has run. It must not call on the kernel for more than to write

@@ -22,6 +22,7 @@ type tender struct {
 	ending   atomic.Bool
 	thread   atomic.Int32 // the guest's thread, once it runs
 	confined bool
+	size     uint64 // bytes of address space mapped before the confinement, or 0
 	signals  chan os.Signal
 }
 

@@ -5,16 +5,18 @@
 package hvt
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"gocat/internal/device"
+	"gocat/internal/isolate"
 	"gocat/internal/tender"
 	"gocat/kvmhvt"
 	"gocat/seccomp"
 )
 
-func init() { tender.HVT = tender.Backend{Run: run, Policy: policy} }
+func init() { tender.HVT = tender.Backend{Before: enter, Run: run, Policy: policy} }
 
 func policy(g *tender.Guest, set *device.Set) (*seccomp.Policy, error) {
 	c, err := config(g, set)
@@ -35,6 +37,10 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 	if g.Profile != tender.ProfileDefault {
 		return nil, fmt.Errorf("--profile: an hvt guest makes no system calls; %s is built for hvt", g.Name)
 	}
+	isolation := g.Isolation()
+	if g.Confine == tender.ConfineNone && (isolation.Mode == isolate.Full || isolation.Require != 0 || isolation.CPUTime != 0) {
+		return nil, errors.New("--confine=none leaves out all layers: no --isolate=full, --require, --user or --cpu-time with it")
+	}
 	confine := map[tender.Confine]kvmhvt.Confine{
 		tender.ConfineRequired:  kvmhvt.ConfineRequired,
 		tender.ConfineAvailable: kvmhvt.ConfineBestEffort,
@@ -52,6 +58,7 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 		NetRing:  g.NetRing,
 		Confine:  confine[g.Confine],
 		Trace:    g.Trace,
+		Isolate:  isolation,
 	}, nil
 }
 

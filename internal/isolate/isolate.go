@@ -118,6 +118,7 @@ func ParseMode(v string) (Mode, error) {
 // Config says how a guest is isolated. The zero value is None.
 type Config struct {
 	Mode    Mode
+	Cheap   Set    // the layers of Auto: CheapSPT or CheapHVT
 	Require Set    // these must hold
 	UID     uint32 // with User required: who the guest runs as
 	GID     uint32
@@ -132,20 +133,30 @@ const optional Set = 1<<User | 1<<StoreBypass | 1<<IndirectBranch
 // basic are the layers that no mode goes without.
 const basic Set = 1<<NoNewPrivs | 1<<Descriptors | 1<<Seccomp
 
-// Cheap are the layers of Auto: the others cost more than a tenth of a guest's
-// start (docs/isolation.md has the numbers).
-const Cheap = basic | 1<<Capabilities | 1<<Securebits | 1<<Undumpable | 1<<Limits | 1<<Landlock |
-	1<<UserNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root
+// privileged are the layers that take capabilities, which a user namespace gives.
+const privileged Set = 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root | 1<<BoundingSet | 1<<Securebits
+
+// The layers of Auto: the others cost more than a tenth of a start
+// (docs/isolation.md has the numbers). A tender of hvt guests has threads, so
+// namespaces cost it more.
+const (
+	CheapHVT = basic | 1<<Capabilities | 1<<Securebits | 1<<Undumpable | 1<<Limits | 1<<Landlock | 1<<Root
+	CheapSPT = CheapHVT | 1<<UserNS | 1<<UTSNS | 1<<CgroupNS
+)
 
 // Wanted returns the layers that a run sets up.
 func (c *Config) Wanted() Set {
+	wanted := basic | c.Require
 	switch c.Mode {
 	case Full:
-		return (1<<layers-1)&^optional | c.Require
+		wanted |= (1<<layers - 1) &^ optional
 	case Auto:
-		return Cheap | c.Require
+		wanted |= c.Cheap
 	}
-	return basic | c.Require
+	if c.Require&privileged != 0 {
+		wanted |= Of(UserNS)
+	}
+	return wanted
 }
 
 // Must reports whether the guest is not to be started without l.

@@ -22,19 +22,20 @@ type Host struct {
 // /proc is, "" but in tests.
 func ThisHost(root string) Host {
 	h := Host{Known: true}
-	status := read(root + "/proc/self/status")
+	status := ReadFile(root + "/proc/self/status")
 	h.NoProc = status == ""
 	if _, rest, found := strings.Cut(status, "\nSeccomp:\t"); found {
 		h.Filtered = !strings.HasPrefix(rest, "0")
 	}
-	h.NoClone = read(root+"/proc/sys/kernel/unprivileged_userns_clone") == "0\n"
-	h.NoUserNS = read(root+"/proc/sys/user/max_user_namespaces") == "0\n"
-	h.AppArmor = read(root+"/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1\n"
+	h.NoClone = ReadFile(root+"/proc/sys/kernel/unprivileged_userns_clone") == "0\n"
+	h.NoUserNS = ReadFile(root+"/proc/sys/user/max_user_namespaces") == "0\n"
+	h.AppArmor = ReadFile(root+"/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1\n"
 	return h
 }
 
-// read returns the beginning of a small file, "" if it cannot be read.
-func read(path string) string {
+// ReadFile returns the beginning of a small file, "" if it cannot be read. Package
+// os would make the Go runtime's poller, which a tender does without.
+func ReadFile(path string) string {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""

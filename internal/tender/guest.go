@@ -115,6 +115,8 @@ func (f file) ReadAt(b []byte, off int64) (int, error) {
 
 // Backend tends the guests of one target with their attached devices.
 type Backend struct {
+	// Before, unless nil, is called before anything is attached.
+	Before func(*Guest) error
 	Run    func(*Guest, *device.Set) error // ends the process; returns only on error
 	Policy func(*Guest, *device.Set) (*seccomp.Policy, error)
 }
@@ -129,7 +131,7 @@ var ErrNotYet = errors.New("backend not initialised")
 
 func (g *Guest) backend() (Backend, error) {
 	if g.Image.Target == image.SPT {
-		return Backend{runSPT, policySPT}, nil
+		return Backend{Run: runSPT, Policy: policySPT}, nil
 	}
 	if HVT.Run == nil {
 		return Backend{}, ErrNotYet
@@ -144,6 +146,11 @@ func (g *Guest) Run() error {
 	b, err := g.backend()
 	if err != nil {
 		return err
+	}
+	if b.Before != nil {
+		if err := b.Before(g); err != nil {
+			return err
+		}
 	}
 	set, err := device.Attach(g.Image.Manifest, &g.Devices)
 	if err != nil {
@@ -202,6 +209,6 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
 		QuietFaults: g.QuietFaults,
 		ExecHeap:    g.ExecHeap,
-		Isolate:     g.isolation(),
+		Isolate:     g.Isolation(),
 	}, nil
 }

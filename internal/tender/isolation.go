@@ -1,11 +1,18 @@
 package tender
 
-import "gocat/internal/isolate"
+import (
+	"gocat/internal/image"
+	"gocat/internal/isolate"
+)
 
-// isolation returns how the guest is to be isolated. The host is only looked at
+// Isolation returns how the guest is to be isolated. The host is only looked at
 // where somebody may want to know why a layer does not hold.
-func (g *Guest) isolation() isolate.Config {
+func (g *Guest) Isolation() isolate.Config {
 	c := g.Isolate
+	c.Cheap = isolate.CheapHVT
+	if g.Image.Target == image.SPT {
+		c.Cheap = isolate.CheapSPT
+	}
 	c.Report = g.Verbose
 	if c.Report || c.Mode == isolate.Full || c.Require != 0 {
 		c.Host = isolate.ThisHost("")

@@ -44,6 +44,9 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.limitCPU(); err != nil {
+		return nil, err
+	}
 	c := &t.config.Isolate
 	wanted := own | c.Wanted()
 	var done Confinement

@@ -172,10 +172,16 @@ func (t *tender) limit() error {
 			return err
 		}
 	}
-	if s := t.config.Isolate.CPUTime; s != 0 {
-		return unix.Prlimit(0, unix.RLIMIT_CPU, &unix.Rlimit{Cur: s, Max: s + 1}, nil)
-	}
 	return nil
+}
+
+// limitCPU sets the processor time after which the process gets SIGXCPU.
+func (t *tender) limitCPU() error {
+	s := t.config.Isolate.CPUTime
+	if s == 0 {
+		return nil
+	}
+	return os.NewSyscallError("prlimit", unix.Prlimit(0, unix.RLIMIT_CPU, &unix.Rlimit{Cur: s, Max: s + 1}, nil))
 }
 
 // fileSize is how large files may become: as the largest block device, unless

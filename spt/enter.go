@@ -44,15 +44,10 @@ func Enter(exe int, args, env []string) error {
 	}
 	start(0)
 
-	code, begin, _ := stubCode()
-	head, data := p.link(entry{}, planBase, 0)
-	if n := len(head) + len(data); n > planRoom {
-		return fmt.Errorf("the command line and environment take %d bytes: at most %d are possible with a user namespace", n, planRoom)
+	s, err := p.executable()
+	if err != nil {
+		return err
 	}
-	s := &sealed{Config: &Config{}, entry: stubBase + begin, parts: []part{
-		{addr: stubBase, prot: image.R | image.X, data: [][]byte{code}},
-		{addr: planBase, prot: image.R | image.W, data: [][]byte{head, data}},
-	}}
 	fd, err := memfd("gocat")
 	if err != nil {
 		return err
@@ -62,6 +57,20 @@ func Enter(exe int, args, env []string) error {
 		return err
 	}
 	return fmt.Errorf("could not enter a user namespace: %w", execveat(fd, "gocat"))
+}
+
+// executable returns an executable that carries out a plan, which is to end in
+// another's execution or in exit_group.
+func (p *plan) executable() (*sealed, error) {
+	code, start, _ := stubCode()
+	head, data := p.link(entry{}, planBase, 0)
+	if n := len(head) + len(data); n > planRoom {
+		return nil, fmt.Errorf("the command line and environment take %d bytes: at most %d are possible with a user namespace", n, planRoom)
+	}
+	return &sealed{Config: &Config{}, entry: stubBase + start, parts: []part{
+		{addr: stubBase, prot: image.R | image.X, data: [][]byte{code}},
+		{addr: planBase, prot: image.R | image.W, data: [][]byte{head, data}},
+	}}, nil
 }
 
 // strings stores strings and returns their offsets.

@@ -54,7 +54,7 @@ func (i *isolation) end() {
 	}
 	i.layer(isolate.Limits, i.limits)
 	if i.CPUTime != 0 {
-		i.must("could not limit the processor time", 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CPU, rlimit(i.CPUTime), 0)
+		i.must("could not limit the processor time", 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CPU, rlimit(i.CPUTime, i.CPUTime+1), 0)
 	}
 	i.layer(isolate.BoundingSet, func() {
 		for n := range 64 {
@@ -196,7 +196,7 @@ func (i *isolation) speculation(n int) {
 // unless the console or a network device is a file.
 func (i *isolation) limits() {
 	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_AS} {
-		i.step(exact, 0, unix.SYS_PRLIMIT64, 0, r, rlimit(0), 0)
+		i.step(exact, 0, unix.SYS_PRLIMIT64, 0, r, rlimit(0, 0), 0)
 	}
 	written := []int{1}
 	if i.report {
@@ -214,7 +214,7 @@ func (i *isolation) limits() {
 	var after func([]int)
 	after = func(rest []int) {
 		if len(rest) == 0 {
-			i.try(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, rlimit(largest), 0)
+			i.try(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, rlimit(largest, largest), 0)
 			return
 		}
 		i.when(exact, errno(unix.ESPIPE), func() { after(rest[1:]) }, unix.SYS_LSEEK, rest[0], 0, unix.SEEK_CUR)
@@ -222,9 +222,9 @@ func (i *isolation) limits() {
 	after(written)
 }
 
-// rlimit is a struct rlimit64 with both limits n.
-func rlimit(n uint64) []byte {
-	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, n), n)
+// rlimit is a struct rlimit64.
+func rlimit(soft, hard uint64) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, soft), hard)
 }
 
 // capHeader is a struct __user_cap_header_struct for this process.

@@ -6,6 +6,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
 	"gocat/seccomp"
 	"gocat/spt"
 )
@@ -25,6 +26,7 @@ func (g *Guest) Seal(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	c.Isolate.Host = isolate.Host{} // it may run on another
 	return spt.Seal(c, w)
 }
 

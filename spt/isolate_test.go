@@ -1,0 +1,168 @@
+package spt
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/isolate"
+	"gocat/internal/testhost"
+)
+
+// layered writes an executable that sets up layers and then carries out more
+// steps, as a guest would do without a system call policy.
+func layered(t *testing.T, c isolate.Config, more func(*plan)) string {
+	t.Helper()
+	d := &descriptors{plan: newPlan()}
+	d.inherit()
+	d.attach()
+	i := newIsolation(&sealed{Config: &Config{Isolate: c}}, d)
+	i.begin()
+	i.must("no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	i.end()
+	more(i.plan)
+	i.try(unix.SYS_EXIT_GROUP, 0)
+	s, err := i.executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(publicDir(t), "layered")
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = s.write(func(pieces [][]byte) error {
+		for _, b := range pieces {
+			if _, err := f.Write(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// nobody is who a process without privilege runs as.
+var nobody = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+
+// The layers one by one, each with an attack that it alone stops, and which
+// works without it.
+func TestLayersStop(t *testing.T) {
+	open := func(want unix.Errno) func(*plan) {
+		return func(p *plan) {
+			p.must("openat", errno(want), unix.SYS_OPENAT, atFDCWD, cstring("/proc/version"), unix.O_RDONLY, 0)
+		}
+	}
+	tests := []struct {
+		layer  isolate.Layer
+		attack func(*plan) // fails as it should with the layer
+		always bool        // also without the layer
+	}{
+		{isolate.Root, open(unix.ENOENT), false},
+		{isolate.Landlock, open(unix.EACCES), false},
+		{isolate.Limits, open(unix.EMFILE), false},
+		{isolate.Limits, func(p *plan) {
+			p.must("mmap", errno(unix.ENOMEM), unix.SYS_MMAP, 0, 4096, 0, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, exact, 0)
+		}, false},
+		{isolate.Limits, func(p *plan) {
+			p.must("fork", errno(unix.EAGAIN), unix.SYS_FORK)
+		}, false},
+		{isolate.Root, func(p *plan) { // nobody in a chroot may make a user namespace
+			p.must("unshare", errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+		}, false},
+		{isolate.Landlock, func(p *plan) {
+			p.must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0) // 0 is free
+			p.must("bind", errno(unix.EACCES), unix.SYS_BIND, 0, append([]byte{unix.AF_INET, 0}, make([]byte, 14)...), 16)
+		}, false},
+		{isolate.NetNS, func(p *plan) { // even the loopback interface is down
+			p.must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
+			p.must("connect", errno(unix.ENETUNREACH), unix.SYS_CONNECT, 0, []byte{unix.AF_INET, 0, 0, 9, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}, 16)
+		}, false},
+		{isolate.UserNS, func(p *plan) { p.must("getuid", 65534, unix.SYS_GETUID) }, true},
+		{isolate.Securebits, func(p *plan) {
+			p.must("securebits", isolate.SecurebitsLocked, unix.SYS_PRCTL, unix.PR_GET_SECUREBITS)
+			p.must("unlocked", errno(unix.EPERM), unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0)
+		}, false},
+		{isolate.BoundingSet, func(p *plan) {
+			for n := range unix.CAP_LAST_CAP + 1 {
+				p.must("bounding set", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_READ, n)
+			}
+		}, false},
+		{isolate.Undumpable, func(p *plan) { p.must("dumpable", 0, unix.SYS_PRCTL, unix.PR_GET_DUMPABLE) }, false},
+	}
+	for _, test := range tests {
+		t.Run(test.layer.String(), func(t *testing.T) {
+			c := isolate.Config{Require: isolate.Of(test.layer)}
+			needUserNS(t)
+			with := testhost.Command{Path: layered(t, c, test.attack), Attr: nobody}
+			check(t, with.Run(t), 0, "", "")
+			without := testhost.Command{Path: layered(t, isolate.Config{}, test.attack), Attr: nobody}
+			if r := without.Run(t); !test.always && r.Status != 1 {
+				t.Errorf("without the layer: %+v", r)
+			}
+		})
+	}
+}
+
+// Root without capabilities is a user as all others.
+func TestNoCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		testhost.Skip(t, "not root, so has no capabilities to lose")
+	}
+	attack := func(p *plan) { p.must("unshare", errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUTS) }
+	with := testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.Capabilities)}, attack)}
+	check(t, with.Run(t), 0, "", "")
+	without := testhost.Command{Path: layered(t, isolate.Config{}, attack)}
+	check(t, without.Run(t), 1, "", "gocat: unshare\n")
+}
+
+// needUserNS skips t where nobody cannot make a user namespace.
+func needUserNS(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		testhost.Skip(t, "not root, so cannot become nobody")
+	}
+	r := (&testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.UserNS, isolate.UTSNS)}, func(*plan) {}), Attr: nobody}).Run(t)
+	if r.Status != 0 {
+		testhost.Skip(t, "no user namespaces: "+strings.TrimSpace(r.Stderr))
+	}
+}
+
+// Every layer is set up with every other, whoever runs it, and whatever
+// descriptors are free.
+func TestFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		testhost.Skip(t, "not root, so cannot become nobody")
+	}
+	nothing := func(*plan) {}
+	c := isolate.Config{Mode: isolate.Full}
+	for name, attr := range map[string]*syscall.SysProcAttr{"root": nil, "nobody": nobody} {
+		null := testhost.Null(t)
+		for _, files := range [][]*os.File{nil, {nil, null, null}, {null, null, nil}, {null, null, null, null, nil, null}} {
+			cmd := testhost.Command{Path: layered(t, c, nothing), Attr: attr, Files: files}
+			if r := cmd.Run(t); r.Status != 0 || r.Stderr != "" {
+				t.Errorf("%s, %d descriptors: %+v", name, len(files), r)
+			}
+		}
+	}
+	c.SetUser("1234:5678")
+	as := func(p *plan) {
+		p.must("getuid", 65534, unix.SYS_GETUID) // as the namespace without users sees it
+		p.must("setuid", errno(unix.EINVAL), unix.SYS_SETUID, 0)
+		p.must("getgroups", 0, unix.SYS_GETGROUPS, 0, 0)
+	}
+	cmd := testhost.Command{Path: layered(t, c, as)}
+	check(t, cmd.Run(t), 0, "", "")
+	cmd = testhost.Command{Path: layered(t, c, as), Attr: nobody}
+	check(t, cmd.Run(t), 1, "", "gocat: --user: user does not hold: it takes CAP_SETUID and CAP_SETGID\n")
+}

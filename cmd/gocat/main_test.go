@@ -56,6 +56,7 @@ type call struct {
 	extra   []*os.File
 	env     []string
 	nobody  bool // as a user without privileges; t must run as root
+	kvm     bool // with a /dev/kvm for everyone; only for without
 	args    []string
 }
 

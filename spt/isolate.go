@@ -169,17 +169,18 @@ func (i *isolation) root() {
 func (i *isolation) landlock() {
 	i.step(failed, 0, unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	rulesFD := i.scratch[0]
-	var from func(version int)
-	from = func(version int) {
-		rules := isolate.LandlockRules(version, true)
-		if version == 1 {
+	versions := [...]int{isolate.LandlockVersion, 6, 5, 4, 3, 2, 1} // those that add rules
+	var from func(n int)
+	from = func(n int) {
+		rules := isolate.LandlockRules(versions[n], true)
+		if n == len(versions)-1 {
 			i.step(exact, uint64(rulesFD), unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
 			return
 		}
-		i.unless(exact, uint64(rulesFD), func() { from(version - 1) },
+		i.unless(exact, uint64(rulesFD), func() { from(n + 1) },
 			unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
 	}
-	from(isolate.LandlockVersion)
+	from(0)
 	i.step(exact, 0, unix.SYS_LANDLOCK_RESTRICT_SELF, rulesFD, 0)
 	i.try(unix.SYS_CLOSE, rulesFD)
 }

@@ -114,8 +114,8 @@ func (h *Host) landlock() Result {
 	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, versionFlag)
 	if errno != 0 {
 		return Result{Status: Warn, Found: "none (" + errno.Error() + ")",
-			Means: "the hvt tender goes without this layer; spt guests have no use for it",
+			Means: "guests and the hvt tender go without this layer",
 			Mend:  "a kernel with CONFIG_SECURITY_LANDLOCK, booted with landlock in lsm="}
 	}
-	return Result{Found: fmt.Sprintf("ABI version %d", n), Means: "the hvt tender can give up its access to files"}
+	return Result{Found: fmt.Sprintf("ABI version %d", n), Means: "guests and the hvt tender give up their access to files"}
 }

@@ -91,6 +91,8 @@ func (h *Host) Check() []Result {
 		{"spt guest", h.sptGuest},
 		{"kvm", h.kvm},
 		{"landlock", h.landlock},
+		{"isolation", h.isolation},
+		{"speculation", h.speculation},
 		{"hvt guest", h.hvtGuest},
 		{"taps", h.taps},
 		{"user namespaces", h.userNamespaces},

@@ -165,7 +165,7 @@ func (h *Host) pipes() Result {
 }
 
 func (h *Host) userNamespaces() Result {
-	const unneeded = "gocat needs none; they let unprivileged users make taps of their own"
+	const unneeded = "gocat goes without where it must; they permit the layers that take capabilities, and unprivileged users to make taps of their own"
 	n, err := h.number("proc/sys/user/max_user_namespaces")
 	switch {
 	case errors.Is(err, os.ErrNotExist) && h.hasProc():

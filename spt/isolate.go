@@ -20,6 +20,7 @@ type isolation struct {
 	devices []device.Device
 	report  bool   // whether something is to be written when a fault is reported
 	scratch [2]int // numbers of the next descriptors
+	guarded bool   // no filter was inherited
 	steps   []int  // records of the layer being planned
 }
 
@@ -38,10 +39,24 @@ func newIsolation(s *sealed, d *descriptors) *isolation {
 // devices are open and nothing is unmapped.
 func (i *isolation) begin() {
 	i.layer(isolate.User, i.user)
-	for l := isolate.UserNS; l <= isolate.CgroupNS; l++ {
-		i.layer(l, func() { i.step(exact, 0, unix.SYS_UNSHARE, isolate.CloneFlag(l)) })
+	layers := func() {
+		for l := isolate.UserNS; l <= isolate.CgroupNS; l++ {
+			i.layer(l, func() { i.step(exact, 0, unix.SYS_UNSHARE, isolate.CloneFlag(l)) })
+		}
+		i.layer(isolate.Root, i.root)
 	}
-	i.layer(isolate.Root, i.root)
+	if i.Report || i.Mode == isolate.Full || i.Require != 0 {
+		layers()
+		return
+	}
+	i.guarded = true
+	i.unfiltered(layers)
+	i.guarded = false
+}
+
+// unfiltered plans then for a process without an inherited seccomp filter.
+func (i *isolation) unfiltered(then func()) {
+	i.when(exact, 0, then, unix.SYS_PRCTL, unix.PR_GET_SECCOMP)
 }
 
 // end plans the rest, in the order in which each permits the next. The memory
@@ -77,14 +92,26 @@ func (i *isolation) end() {
 // layer plans l if it is wanted. Steps adds its calls with step; the first that
 // does not have the result wanted ends the layer, and the run if l must hold.
 func (i *isolation) layer(l isolate.Layer, steps func()) {
-	const end = "\n"
 	off := "gocat: confinement: " + l.String() + ": off: "
 	if !i.Wanted().Has(l) {
 		if i.Report {
-			i.say(off + i.Unwanted(l) + end)
+			i.say(off + i.Unwanted(l))
 		}
 		return
 	}
+	must := i.Must(l)
+	if must || i.guarded || !isolate.Risky.Has(l) {
+		i.attempt(l, must, off, steps)
+		return
+	}
+	i.unfiltered(func() { i.attempt(l, must, off, steps) })
+	if i.Report {
+		i.when(exact, unix.SECCOMP_MODE_FILTER, func() { i.say(off + isolate.Untried) }, unix.SYS_PRCTL, unix.PR_GET_SECCOMP)
+	}
+}
+
+// attempt plans the calls of layer l, and what to do when one fails.
+func (i *isolation) attempt(l isolate.Layer, must bool, off string, steps func()) {
 	i.steps = i.steps[:0]
 	steps()
 	first := len(i.records) // of what to do about a failure
@@ -93,9 +120,8 @@ func (i *isolation) layer(l isolate.Layer, steps func()) {
 		done = append(done, len(i.records))
 		i.add(record{nr: unix.SYS_GETPID, mask: exact}, nil) // is not 0, so it skips
 	}
-	must := i.Must(l)
 	if i.Report {
-		i.say("gocat: confinement: " + l.String() + ": on" + end)
+		i.say("gocat: confinement: " + l.String() + ": on")
 	}
 	if len(i.steps) > 0 && (must || i.Report) {
 		jump()
@@ -106,14 +132,14 @@ func (i *isolation) layer(l isolate.Layer, steps func()) {
 				if must {
 					i.must(i.Refusal(l)+reason, 0, unix.SYS_GETPID)
 				}
-				i.say(off + reason + end)
+				i.say(off + reason)
 				jump()
 			}, nrLast)
 		}
 		if must {
 			i.must(i.Refusal(l)+"failed", exact, nrLast) // exact is EPERM, which had its turn
 		}
-		i.say(off + "failed" + end)
+		i.say(off + "failed")
 	}
 	for _, n := range i.steps {
 		i.records[n].skip = uint32(first - n - 1)
@@ -130,7 +156,7 @@ func (i *isolation) step(mask, want uint64, nr uint64, args ...any) {
 }
 
 // say plans a line on standard error.
-func (i *isolation) say(line string) { i.try(unix.SYS_WRITE, 2, []byte(line), len(line)) }
+func (i *isolation) say(line string) { i.try(unix.SYS_WRITE, 2, []byte(line+"\n"), len(line)+1) }
 
 // user becomes another user, and keeps the capabilities that the layers take.
 func (i *isolation) user() {

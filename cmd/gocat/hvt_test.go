@@ -263,10 +263,16 @@ func TestConfineHVT(t *testing.T) {
 // without runs c under a filter that refuses the system call nr, with EPERM.
 func (c call) without(t testing.TB, nr uint32) (r result) {
 	t.Helper()
+	return c.filtered(t, nr, unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM))
+}
+
+// filtered runs c under a filter that returns action for the system call nr.
+func (c call) filtered(t testing.TB, nr, action uint32) (r result) {
+	t.Helper()
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
-		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET, K: action},
 		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
 	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}

@@ -136,6 +136,14 @@ const basic Set = 1<<NoNewPrivs | 1<<Descriptors | 1<<Seccomp
 // privileged are the layers that take capabilities, which a user namespace gives.
 const privileged Set = 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root | 1<<BoundingSet | 1<<Securebits
 
+// Risky are the layers whose system calls are not tried under an inherited
+// seccomp filter unless they must hold: the filter may kill for them, and gocat
+// makes none of them otherwise.
+const Risky Set = 1<<UserNS | 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root | 1<<Landlock
+
+// Untried is the reason why a risky layer does not hold then.
+const Untried = "not tried: the seccomp filter that gocat inherited may kill for it; --require tries"
+
 // The layers of Auto: the others cost more than a tenth of a start
 // (docs/isolation.md has the numbers). A tender of hvt guests has threads, so
 // namespaces cost it more.

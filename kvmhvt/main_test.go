@@ -59,6 +59,12 @@ func tend(args []string) int {
 			c.Confine = ConfineBestEffort
 		case name == "--deny":
 			err = deny(value)
+		case name == "--require":
+			err = c.Isolate.SetRequire(value)
+		case name == "--user":
+			err = c.Isolate.SetUser(value)
+		case name == "--tamper":
+			c.Started = tamper
 		case name == "--break-out":
 			c.Started = func(Confinement) { unix.Getppid() }
 		case name == "--verbose":
@@ -112,6 +118,28 @@ func tend(args []string) int {
 		fmt.Fprintln(os.Stderr, "tender:", e.Reason)
 	}
 	return e.Status
+}
+
+// tamper is what a guest might do that has taken over a tender without a seccomp
+// filter. It prints the result of each attempt.
+func tamper(Confinement) {
+	say := func(name string, err error) { unix.Write(2, []byte(fmt.Sprintf("%s: %v\n", name, err))) }
+	_, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
+	say("open", err)
+	say("unshare uts", unix.Unshare(unix.CLONE_NEWUTS))
+	say("chroot", unix.Chroot("/"))
+	_, err = unix.Mmap(-1, 0, 1<<30, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	say("mmap", err)
+	say("securebits", unix.Prctl(unix.PR_SET_SECUREBITS, 0, 0, 0, 0))
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	say(fmt.Sprintf("dumpable %d", dumpable), err)
+	bounding, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_ADMIN, 0, 0, 0)
+	say(fmt.Sprintf("bounding %d", bounding), err)
+	say("setuid", unix.Setresuid(-1, 0, -1))
+	fd, err := unix.Dup(1) // 0 is closed and the one descriptor allowed
+	say(fmt.Sprintf("dup %d", fd), err)
+	_, err = unix.Dup(1)
+	say("dup", err)
 }
 
 // deny makes a system call fail with EPERM from now on, as in a container.

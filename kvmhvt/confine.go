@@ -59,7 +59,12 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 		step{isolate.Undumpable, func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }},
 		step{isolate.Landlock, landlock},
 		step{isolate.Limits, t.limit},
-		step{isolate.Seccomp, func() error { return installFilter(filter) }},
+		step{isolate.Seccomp, func() error {
+			if err := t.dieWithParent(); err != nil {
+				return err
+			}
+			return installFilter(filter)
+		}},
 	) {
 		if !wanted.Has(l.layer) {
 			done = append(done, Layer{l.layer.String(), errors.New(c.Unwanted(l.layer))})

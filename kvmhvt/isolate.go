@@ -204,6 +204,16 @@ func (t *tender) fileSize() (largest uint64, known bool) {
 	return largest, true
 }
 
+// dieWithParent makes the kernel kill a tender that is supervised, by gocat
+// trace, with its supervisor. The supervisor asked for that; entering a user
+// namespace and changing the user undo it.
+func (t *tender) dieWithParent() error {
+	if t.config.Trace == 0 {
+		return nil
+	}
+	return allThreads(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+}
+
 // addressSpace returns how many bytes are mapped, 0 if unknown.
 func addressSpace() uint64 {
 	first, _, _ := strings.Cut(isolate.ReadFile("/proc/self/statm"), " ")

@@ -453,3 +453,45 @@ func TestCPUTime(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A tender that gocat trace supervises dies with it, also as another user, by
+// which the kernel forgets that it was to.
+func TestSupervisedTenderDies(t *testing.T) {
+	needRoot(t)
+	needKVM(t)
+	in, _ := testhost.Pipe(t)
+	cmd := exec.Command(program, "trace", "--backend=hvt", "--isolate=full", "--user=1234")
+	cmd.Stdin = in
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	if _, err := stderr.Read(make([]byte, 1)); err != nil { // the guest's first call
+		t.Fatal(err)
+	}
+	var child string
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", cmd.Process.Pid))
+	for _, task := range tasks {
+		b, _ := os.ReadFile(task)
+		child += strings.TrimSpace(string(b))
+	}
+	if _, err := os.Stat("/proc/" + child + "/status"); err != nil || child == "" {
+		t.Fatalf("no tender: %q, %v", child, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile("/proc/" + child + "/status")
+		if err != nil || strings.Contains(string(b), "State:\tZ") {
+			return
+		}
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("the tender still runs: %s", b)
+		}
+	}
+}

@@ -43,7 +43,10 @@ func ReadFile(path string) string {
 	defer unix.Close(fd)
 	b := make([]byte, 4096)
 	n, err := unix.Read(fd, b)
-	return string(b[:max(n, 0)])
+	if err != nil {
+		return ""
+	}
+	return string(b[:n])
 }
 
 // Errors lists the error numbers for which Reason has words.

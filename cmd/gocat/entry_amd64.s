@@ -18,7 +18,7 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0-0
 	JLT	runtime
 	MOVQ	16(SP), AX         // argv[1]
 	CMPL	0(AX), $0x006e7572 // "run", NUL
-	JEQ	insert
+	JEQ	run
 	MOVQ	8(SP), AX          // argv[0]: does its last element start with solo?
 	MOVQ	AX, DX
 base:
@@ -30,7 +30,14 @@ base:
 	JNE	base
 	CMPL	0(DX), $0x6f6c6f73
 	JNE	runtime
-insert:
+run:
+	LEAQ	·ordinary(SB), AX
+	MOVQ	·early(SB), DX
+	JMP	gocat∕internal∕early·Try(SB)
+runtime:
+	JMP	_rt0_amd64_linux(SB)
+
+TEXT ·ordinary(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ	SP, SI
 	LEAQ	-16(SP), SP
 	MOVQ	SP, DI
@@ -57,7 +64,6 @@ auxiliary:
 	MOVSQ
 	TESTQ	AX, AX
 	JNE	auxiliary
-runtime:
 	JMP	_rt0_amd64_linux(SB)
 
 DATA variable<>+0(SB)/8, $"GOMAXPRO"

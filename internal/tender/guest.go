@@ -13,6 +13,7 @@ import (
 	"gocat/guest"
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 	"gocat/seccomp"
 	"gocat/spt"
 )
@@ -21,14 +22,16 @@ import (
 type Guest struct {
 	*Invocation
 	Image *image.Image
-	File  io.ReaderAt // the image's bytes
-	Name  string      // for messages and as process name
-	fd    int
+	File  io.ReaderAt  // the image's bytes
+	Name  string       // for messages and as process name
+	bytes bytes.Reader // File, of a bundled guest
+	file  file         // File, of others
 }
 
 // Load opens and parses the invocation's image, or makes the bundled cat's.
 func (inv *Invocation) Load() (*Guest, error) {
-	g := &Guest{Invocation: inv, fd: -1}
+	g := raw.New[Guest]()
+	g.Invocation, g.file.fd = inv, -1
 	var err error
 	if inv.Kernel == "" {
 		err = g.bundled()
@@ -48,9 +51,9 @@ func (inv *Invocation) Load() (*Guest, error) {
 
 // Close releases the image's file.
 func (g *Guest) Close() {
-	if g.fd >= 0 {
-		unix.Close(g.fd)
-		g.fd = -1
+	if g.file.fd >= 0 {
+		raw.Close(g.file.fd)
+		g.file.fd = -1
 	}
 }
 
@@ -63,27 +66,30 @@ func (g *Guest) bundled() error {
 	if err != nil {
 		return err
 	}
-	g.File, g.Name = bytes.NewReader(b), "cat"
-	g.Args = []string{"--solo5:quiet", "-l", "netif:quiet"}
+	g.bytes.Reset(b)
+	g.File, g.Name = &g.bytes, "cat"
+	g.Args = bundledArgs[:]
 	g.Image, err = image.Parse(g.File)
 	return err
 }
 
+var bundledArgs = [...]string{"--solo5:quiet", "-l", "netif:quiet"}
+
 func (g *Guest) open() error {
 	var err error
 	// O_NONBLOCK: a FIFO without a writer must not hang.
-	g.fd, err = unix.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	g.file.fd, err = raw.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("%s: could not open: %w", g.Kernel, err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(g.fd, &st); err != nil {
+	if err := raw.Fstat(g.file.fd, &st); err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s: not a regular file: KERNEL is a unikernel image", g.Kernel)
 	}
-	g.File = file(g.fd)
+	g.File = &g.file
 	g.Image, err = image.Parse(g.File)
 	if err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
@@ -93,12 +99,12 @@ func (g *Guest) open() error {
 }
 
 // file is an io.ReaderAt on a descriptor that it does not own.
-type file int
+type file struct{ fd int }
 
-func (f file) ReadAt(b []byte, off int64) (int, error) {
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	n := 0
 	for n < len(b) {
-		k, err := unix.Pread(int(f), b[n:], off+int64(n))
+		k, err := raw.Pread(f.fd, b[n:], off+int64(n))
 		if err == unix.EINTR {
 			continue
 		}
@@ -157,10 +163,10 @@ func (g *Guest) Run() error {
 // become shorter meanwhile, and then reading faults. The mapping stays.
 func (g *Guest) Map() []byte {
 	var st unix.Stat_t
-	if g.fd < 0 || unix.Fstat(g.fd, &st) != nil || st.Size <= 0 {
+	if g.file.fd < 0 || unix.Fstat(g.file.fd, &st) != nil || st.Size <= 0 {
 		return nil
 	}
-	b, err := unix.Mmap(g.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	b, err := unix.Mmap(g.file.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		return nil
 	}
@@ -188,10 +194,11 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 	if g.EOF == device.EOFAgain {
 		return nil, fmt.Errorf("--eof=again: an spt guest reads its descriptors itself and sees their end; only --backend=hvt can hide it")
 	}
-	if d := New(); g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine || g.Verbose {
+	if d := &defaults; g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine || g.Verbose {
 		return nil, fmt.Errorf("--cpl, --net-ring, --confine and --verbose are for hvt guests; %s is built for spt", g.Name)
 	}
-	return &spt.Config{
+	c := raw.New[spt.Config]()
+	*c = spt.Config{
 		Image:       g.Image,
 		Manifest:    g.Image.Manifest,
 		File:        g.File,
@@ -202,5 +209,6 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
 		QuietFaults: g.QuietFaults,
 		ExecHeap:    g.ExecHeap,
-	}, nil
+	}
+	return c, nil
 }

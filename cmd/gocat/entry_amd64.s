@@ -41,6 +41,7 @@ TEXT ·ordinary(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ	SP, SI
 	LEAQ	-16(SP), SP
 	MOVQ	SP, DI
+	MOVQ	0(SI), CX          // argc
 	ADDQ	$2, CX             // argc itself, argv and its NULL
 	CLD
 	REP

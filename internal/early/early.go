@@ -1,44 +1,48 @@
 // Package early runs Go code before the Go runtime is initialised.
 //
-// The runtime's start takes more than the whole start of an spt guest: most of
-// it is memory that it touches for the first time. So a program whose entry
-// point is its own (go build -ldflags='-E main.entry') can try to do without:
-// Try calls a Go function on the process's first stack, with a g of its own.
+// The start of the runtime takes longer than the whole start of an spt guest:
+// most of it is memory that is touched for the first time. So a program whose
+// entry point is its own (go build -ldflags='-E main.entry') can try to do
+// without: Try calls a Go function on the process's first stack, with a g of its
+// own.
 //
-// Such a function must not allocate, panic, take locks, use maps, channels,
-// goroutines or finalizers, make system calls through packages syscall, unix or
-// os, or use variables that a package initialises when it starts. Package raw
-// has memory and system calls for it. It need not be free of the rest: whatever
+// What that function needs on its way must not allocate, panic, lock, start
+// goroutines, use maps or channels, make system calls through packages syscall,
+// unix or os, or use variables that a package sets when it is initialised.
+// Package raw has memory and system calls for it. The rest of it may: whatever
 // wants the runtime uses the m of the current g, and this g's faults. The
-// handler undoes what was begun and goes on with the ordinary start, which
+// handler then undoes what was begun and goes on with the ordinary start, which
 // finds the process as the kernel left it and does everything again. So only
 // what is usual has to work early, and everything else, errors above all, is
-// said once.
+// done once, by ordinary Go.
 //
-// What this relies on, and TestRuntime and TestNeeds check: the offsets of
-// stackguard0 and m in runtime.g, that g is in R14 and at -8(FS), that X15 is
-// zero, and that the runtime uses g.m before it changes anything.
+// This relies on facts of the Go runtime that another version may change:
+// runtime.g has stackguard0 and m where early_amd64.s says, g is in R14 and at
+// -8(FS), X15 is zero, and what wants the runtime uses g.m before it changes
+// anything. TestRuntime and TestNeeds check them.
 package early
 
 import (
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"gocat/internal/raw"
 )
 
-// Try is called by an entry point, not by Go: see early_amd64.s.
+// Try is jumped to by an entry point: see early_amd64.s.
 func Try()
 
-func abandon()
+// abandonPC returns the address of abandon, which leaves start.
 func abandonPC() uintptr
 
 // maxArgs bounds how many arguments are looked at early.
 const maxArgs = 512
 
-// start runs main with the arguments of the process. When it returns, or is left
+// start calls main with the arguments of the process. When it returns, or is left
 // by a fault, undo follows.
 func start(argc int, argv **byte, main func(args []string)) {
-	if argc > maxArgs || !catch() {
+	if argc > maxArgs || !standard() || !catch() {
 		return
 	}
 	raw.Begin()
@@ -51,6 +55,17 @@ func start(argc int, argv **byte, main func(args []string)) {
 		args[i] = unsafe.String(arg, n)
 	}
 	main(args)
+}
+
+// standard reports whether the standard descriptors are open. The Go runtime
+// opens those that are not, so what follows must not be without it.
+func standard() bool {
+	for fd := range 3 {
+		if _, err := raw.Fcntl(fd, unix.F_GETFD, 0); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // undo makes the process what it was.

@@ -6,6 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A guest is to find the signals as it does after the Go runtime's start, which
+// takes some out of the mask and handles all but a few: exec makes those that
+// were ignored default again.
+const (
+	// unblocked: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSTKFLT, SIGCHLD,
+	// SIGPROF and 32 to 34. A fault whose signal is blocked would kill.
+	unblocked = 1<<3 | 1<<4 | 1<<6 | 1<<7 | 1<<10 | 1<<15 | 1<<16 | 1<<26 | 1<<31 | 1<<32 | 1<<33
+	// unhandled: SIGHUP and SIGINT, if they were ignored; SIGKILL, SIGCONT,
+	// SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, and 32 to 34.
+	unhandled = 1<<0 | 1<<1 | 1<<8 | 0xf<<17 | 1<<21 | 7<<31
+)
+
 // action is struct kernel_sigaction (asm/signal.h).
 type action struct {
 	handler  uintptr
@@ -14,55 +26,69 @@ type action struct {
 	mask     uint64
 }
 
-// faults are the signals of faults, which the handler takes.
+const (
+	sigIgn     = 1
+	saRestorer = 0x04000000 // the kernel delivers no signal without
+)
+
+// faults are the signals of faults, which abandon takes.
 var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP}
 
 // What the process came with.
 var (
-	inherited     [len(faults)]action
-	inheritedMask uint64
-	caught        int // of faults
-)
-
-// unblocked is what the Go runtime takes out of the signal mask when it starts:
-// SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSTKFLT, SIGCHLD, SIGPROF and 32
-// to 34. A guest is to find the same, however it was started; and a fault whose
-// signal is blocked would kill.
-const unblocked = 1<<3 | 1<<4 | 1<<6 | 1<<7 | 1<<10 | 1<<15 | 1<<16 | 1<<26 | 1<<31 | 1<<32 | 1<<33
-
-const (
-	saRestorer = 0x04000000 // the kernel delivers no signal without
-	sigsetSize = 8
+	mask    uint64 // of blocked signals
+	masked  bool   // mask is known
+	ignored uint64 // signals that catch made default
 )
 
 // catch makes abandon the handler of faults, and reports whether it is.
 func catch() bool {
 	set := uint64(unblocked)
-	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_UNBLOCK,
-		uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&inheritedMask)), sigsetSize, 0, 0); errno != 0 {
+	if !sigprocmask(unix.SIG_UNBLOCK, &set, &mask) {
 		return false
 	}
-	a := action{handler: abandonPC(), flags: saRestorer, restorer: abandonPC()}
-	for i, sig := range faults {
-		if !sigaction(sig, &a, &inherited[i]) {
+	masked = true
+	for sig := unix.Signal(1); sig <= 64; sig++ {
+		var old action
+		if unhandled>>(sig-1)&1 == 0 && sigaction(sig, nil, &old) && old.handler == sigIgn {
+			ignored |= 1 << (sig - 1)
+			sigaction(sig, &action{}, nil)
+		}
+	}
+	for _, sig := range faults {
+		if !sigaction(sig, &action{handler: abandonPC(), flags: saRestorer, restorer: abandonPC()}, nil) {
 			return false
 		}
-		caught++
 	}
 	return true
 }
 
-// release gives back what catch took.
+// release gives back what catch took. A program starts with no signal handled,
+// so what is not ignored is default.
 func release() {
-	for i := range caught {
-		sigaction(faults[i], &inherited[i], nil)
+	for _, sig := range faults {
+		sigaction(sig, &action{}, nil)
 	}
-	caught = 0
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&inheritedMask)), 0, sigsetSize, 0, 0)
+	for sig := unix.Signal(1); sig <= 64; sig++ {
+		if ignored>>(sig-1)&1 != 0 {
+			sigaction(sig, &action{handler: sigIgn}, nil)
+		}
+	}
+	if masked {
+		sigprocmask(unix.SIG_SETMASK, &mask, nil)
+	}
 }
+
+const sigsetSize = 8
 
 func sigaction(sig unix.Signal, set, old *action) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
+	return errno == 0
+}
+
+func sigprocmask(how int, set, old *uint64) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
 	return errno == 0
 }

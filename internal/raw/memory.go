@@ -32,8 +32,9 @@ func Begin() {
 }
 
 // Undo ends what Begin began: descriptors opened since are closed, and memory is
-// the runtime's again. What was given out before stays as it is.
+// the runtime's again. What was given out before must not be used any more.
 func Undo() {
+	clear(arena[:len(arena)-len(left)])
 	left = nil
 	for _, fd := range opened {
 		Close(int(fd))

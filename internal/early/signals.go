@@ -26,13 +26,27 @@ type action struct {
 	mask     uint64
 }
 
+// stack is what abandon begins on: the process's own may be what is at an end.
+// It holds a signal frame with any extended state (AMX: 11 KiB).
+var stack [32 << 10]byte
+
+// stackT is stack_t (asm/signal.h).
+type stackT struct {
+	base  uintptr
+	flags uint64
+	size  uint64
+}
+
 const (
 	sigIgn     = 1
+	ssDisable  = 2
+	saOnStack  = 0x08000000
 	saRestorer = 0x04000000 // the kernel delivers no signal without
 )
 
-// faults are the signals of faults, which abandon takes.
-var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP}
+// faults are the signals that abandon takes: those of faults, and the one of a
+// file that may not become as large, which the Go runtime makes an error.
+var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ}
 
 // What the process came with.
 var (
@@ -55,8 +69,11 @@ func catch() bool {
 			sigaction(sig, &action{}, nil)
 		}
 	}
+	if !sigaltstack(&stackT{base: uintptr(unsafe.Pointer(&stack)), size: uint64(len(stack))}) {
+		return false
+	}
 	for _, sig := range faults {
-		if !sigaction(sig, &action{handler: abandonPC(), flags: saRestorer, restorer: abandonPC()}, nil) {
+		if !sigaction(sig, &action{handler: abandonPC(), flags: saRestorer | saOnStack, restorer: abandonPC()}, nil) {
 			return false
 		}
 	}
@@ -69,6 +86,7 @@ func release() {
 	for _, sig := range faults {
 		sigaction(sig, &action{}, nil)
 	}
+	sigaltstack(&stackT{flags: ssDisable})
 	for sig := unix.Signal(1); sig <= 64; sig++ {
 		if ignored>>(sig-1)&1 != 0 {
 			sigaction(sig, &action{handler: sigIgn}, nil)
@@ -84,6 +102,11 @@ const sigsetSize = 8
 func sigaction(sig unix.Signal, set, old *action) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
+	return errno == 0
+}
+
+func sigaltstack(s *stackT) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_SIGALTSTACK, uintptr(unsafe.Pointer(s)), 0, 0)
 	return errno == 0
 }
 

@@ -51,9 +51,8 @@ func Early() bool { return left != nil }
 // is not running. When the arena is used up, the ordinary make follows, and what
 // then happens is package early's business.
 func Slice[T any](n, capacity int) []T {
-	var zero T
 	const word = 8
-	words := (unsafe.Sizeof(zero)*uintptr(capacity) + word - 1) / word
+	words := (unsafe.Sizeof(*(*T)(nil))*uintptr(capacity) + word - 1) / word
 	if capacity < n || capacity >= arenaSize || words > uintptr(len(left)) {
 		return make([]T, n, capacity)
 	}

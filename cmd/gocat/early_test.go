@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -121,11 +123,15 @@ func TestBeforeRuntime(t *testing.T) {
 			}
 		}
 	}
+	testhost.Netns(t)
+	testhost.Tap(t, "tap0", unix.IFF_TAP|unix.IFF_NO_PI)
+	testhost.Up(t, "tap0", 1500)
 	service := image.Entry{Name: "service", Type: image.Net}
 	storage := image.Entry{Name: "storage", Type: image.Block}
 	for _, c := range []call{
 		{args: []string{"run", "--mem=2", kernel(t, exiting(63)), strings.Repeat("a", 4000), "b"}},
 		{args: []string{"run", "--mem=2", "--block=storage=" + disk, "--block-sector-size", "storage=4096", kernel(t, exiting(63, storage))}},
+		{args: []string{"run", "--mem=2", "--net", "service=tap0", kernel(t, exiting(63, service))}},
 		{args: []string{"--mem=2", kernel(t, exiting(63)), "c"}, program: spt},
 		{args: []string{"--mem=2", "--x-exec-heap", "--block:storage=" + disk, "--net:service=@0", kernel(t, exiting(63, storage, service))}, program: spt},
 	} {
@@ -143,6 +149,27 @@ func buildOrdinary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// The packages that an early start goes through set no variables when they are
+// initialised: it would find them unset.
+func TestNoInitialisers(t *testing.T) {
+	out, err := exec.Command("go", "tool", "nm", buildOrdinary(t)).Output()
+	if err != nil {
+		t.Fatalf("go tool nm: %v", err)
+	}
+	found := map[string]bool{}
+	for _, symbol := range regexp.MustCompile(`(?m) T (gocat/\S*)\.init(\.\d+)?$`).FindAllStringSubmatch(string(out), -1) {
+		found[symbol[1]] = true
+	}
+	for _, pkg := range []string{"internal/raw", "internal/early", "internal/tender", "internal/image", "internal/device", "guest", "spt", "seccomp"} {
+		if found["gocat/"+pkg] {
+			t.Errorf("package %s has an initialiser", pkg)
+		}
+	}
+	if !found["gocat/internal/hvt"] {
+		t.Errorf("the initialiser of internal/hvt, which there is, was not found among %v", found)
+	}
 }
 
 // Where no guest starts, nobody can tell that it was tried early.

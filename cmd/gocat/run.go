@@ -8,8 +8,8 @@ import (
 	"gocat/internal/tender"
 )
 
-// runCommand is there for its help and completion: package fast has run
-// spt guests before anything here is initialised. It does run hvt guests.
+// runCommand runs what has not run yet: most spt guests have before the Go
+// runtime was initialised (package early).
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [OPTION ...] [--] [KERNEL [ARG ...]]",

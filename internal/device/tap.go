@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -62,18 +63,23 @@ func checkUp(sock int, name string) error {
 	return nil
 }
 
+// flagsRequest is struct ifreq with ifr_flags (linux/if.h).
+type flagsRequest struct {
+	name  [unix.IFNAMSIZ]byte
+	flags uint16
+	_     [22]byte
+}
+
 // attachTap makes fd, an open /dev/net/tun, the tap's and returns its MTU.
 func attachTap(sock, fd int, name string) (uint16, error) {
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		return 0, fmt.Errorf("interface %q: %w", name, err)
-	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := raw.Ioctl(fd, unix.TUNSETIFF, ifr); err != nil {
+	var r flagsRequest
+	copy(r.name[:unix.IFNAMSIZ-1], name)
+	r.flags = unix.IFF_TAP | unix.IFF_NO_PI
+	if err := raw.Ioctl(fd, unix.TUNSETIFF, &r); err != nil {
 		return 0, fmt.Errorf("interface %q: cannot attach: %w; %s", name, err, attachHint(err, name))
 	}
-	if got := ifr.Name(); got != name {
-		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, got)
+	if got := r.name[:max(0, bytes.IndexByte(r.name[:], 0))]; string(got) != name {
+		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, string(got))
 	}
 	mtu, err := interfaceMTU(sock, name)
 	if err != nil {

@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"gocat/internal/testhost"
 )
 
 // early is the program in testdata/needs as make build links gocat; ordinary is
@@ -173,18 +174,11 @@ func TestStack(t *testing.T) {
 
 // A mapped page zero does not hide a fault (MMAP_PAGE_ZERO of personality(2)).
 func TestPageZero(t *testing.T) {
-	const mmapPageZero = 0x0100000
-	runtime.LockOSThread() // for good: the thread ends with the test
-	old, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
-	if errno == 0 {
-		_, _, errno = syscall.RawSyscall(syscall.SYS_PERSONALITY, old|mmapPageZero, 0, 0)
-	}
-	if errno != 0 {
-		t.Fatalf("personality: %v", errno)
-	}
-	for _, need := range []string{"new", "sprintf", "panic", "system call", "map write"} {
-		if got := run(t, early, need); !strings.HasPrefix(got, "begun true ended false ") || !strings.HasSuffix(got, "exit status 0\n") {
-			t.Errorf("%s: %q", need, got)
+	testhost.Personality(t, testhost.PageZero, func() {
+		for _, need := range []string{"new", "sprintf", "panic", "system call", "map write"} {
+			if got := run(t, early, need); !strings.HasPrefix(got, "begun true ended false ") || !strings.HasSuffix(got, "exit status 0\n") {
+				t.Errorf("%s: %q", need, got)
+			}
 		}
-	}
+	})
 }

@@ -77,17 +77,13 @@ func (d DropIn) has(opt *dropInOption) bool { return opt.target == 0 || opt.targ
 var errMem = errors.New("--mem")
 
 // Main runs the tender with its arguments. The process ends with the guest, so
-// Main returns only when there is none, with the exit status; when the backend is
-// not initialised yet, later is true and nothing has happened.
-func (d DropIn) Main(args []string) (status int, later bool) {
+// Main returns only when there is none, with the exit status.
+func (d DropIn) Main(args []string) int {
 	status, err := d.run(args)
-	if errors.Is(err, ErrNotYet) {
-		return 0, true
-	}
 	if err != nil {
-		return d.fail(err), false
+		return d.fail(err)
 	}
-	return status, false
+	return status
 }
 
 func (d DropIn) run(args []string) (status int, err error) {

@@ -126,19 +126,17 @@ type Backend struct {
 }
 
 // HVT is the backend of hvt guests. Package gocat/internal/hvt sets it when it
-// is initialised; before, Run fails with ErrNotYet for them.
+// is initialised, so early there is none.
 var HVT Backend
 
-// ErrNotYet says that the guest's backend is not initialised: what was asked for
-// has to be tried again from main.
-var ErrNotYet = errors.New("backend not initialised")
+var errNoHVT = errors.New("no backend for hvt guests")
 
 func (g *Guest) backend() (Backend, error) {
 	if g.Image.Target == image.SPT {
 		return Backend{runSPT, policySPT}, nil
 	}
 	if HVT.Run == nil {
-		return Backend{}, ErrNotYet
+		return Backend{}, errNoHVT
 	}
 	return HVT, nil
 }

@@ -21,6 +21,12 @@ func main() {
 	if d, ok := tender.DropInFor(os.Args[0]); ok {
 		os.Exit(d.Main(os.Args[1:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		// Without the command line library, which takes its time.
+		if status, help := tender.Main(os.Args[2:]); !help {
+			os.Exit(status)
+		}
+	}
 	help := &keeper{w: os.Stdout}
 	cmd := root()
 	cmd.SetOut(help)

@@ -1,9 +1,10 @@
 // Package tender is what every command that loads a guest shares: the options,
 // the image, the devices, and the choice of backend.
 //
-// gocat run must start as fast as a C tender, so nothing here may cost start-up
-// time: the options are a plain table, from which package cmd/gocat makes the
-// flags of its other commands.
+// An spt guest starts before the Go runtime does (package early): what is on its
+// way, here and below, takes memory and makes system calls through package raw.
+// The options are a plain table, from which package cmd/gocat makes the flags of
+// its other commands.
 package tender
 
 import (

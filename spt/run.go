@@ -1,7 +1,6 @@
 package spt
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -70,13 +69,16 @@ func (s *sealed) prepare(fd int) error {
 func memfd(name string) (int, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_EXEC
 	fd, err := raw.MemfdCreate(name, flags)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all of them can be
+	if err == unix.EINVAL { // before Linux 6.3 all of them can be
 		fd, err = raw.MemfdCreate(name, flags&^unix.MFD_EXEC)
 	}
-	if errors.Is(err, unix.EACCES) {
+	if err == unix.EACCES {
 		return -1, fmt.Errorf("memfd_create: %w: this host forbids executable memfds (vm.memfd_noexec is 2); use gocat seal and run its output", err)
 	}
-	return fd, os.NewSyscallError("memfd_create", err)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	return fd, nil
 }
 
 // writeFD returns an output to descriptor fd, which it does not own.
@@ -93,6 +95,9 @@ func writeFD(fd int) output {
 				done, err = raw.Write(fd, b)
 			}
 		}
-		return os.NewSyscallError("write", err)
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		return nil
 	}
 }

@@ -8,14 +8,14 @@ import (
 
 // A guest is to find the signals as it does after the Go runtime's start, which
 // takes some out of the mask and handles all but a few: exec makes those that
-// were ignored default again.
+// were ignored default again. Real-time signals, which nobody ignores, are left.
 const (
 	// unblocked: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSTKFLT, SIGCHLD,
 	// SIGPROF and 32 to 34. A fault whose signal is blocked would kill.
 	unblocked = 1<<3 | 1<<4 | 1<<6 | 1<<7 | 1<<10 | 1<<15 | 1<<16 | 1<<26 | 1<<31 | 1<<32 | 1<<33
 	// unhandled: SIGHUP and SIGINT, if they were ignored; SIGKILL, SIGCONT,
-	// SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, and 32 to 34.
-	unhandled = 1<<0 | 1<<1 | 1<<8 | 0xf<<17 | 1<<21 | 7<<31
+	// SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU.
+	unhandled = 1<<0 | 1<<1 | 1<<8 | 0xf<<17 | 1<<21
 )
 
 // action is struct kernel_sigaction (asm/signal.h).
@@ -62,7 +62,7 @@ func catch() bool {
 		return false
 	}
 	masked = true
-	for sig := unix.Signal(1); sig <= 64; sig++ {
+	for sig := unix.Signal(1); sig <= unix.SIGSYS; sig++ {
 		var old action
 		if unhandled>>(sig-1)&1 == 0 && sigaction(sig, nil, &old) && old.handler == sigIgn {
 			ignored |= 1 << (sig - 1)
@@ -87,7 +87,7 @@ func release() {
 		sigaction(sig, &action{}, nil)
 	}
 	sigaltstack(&stackT{flags: ssDisable})
-	for sig := unix.Signal(1); sig <= 64; sig++ {
+	for sig := unix.Signal(1); sig <= unix.SIGSYS; sig++ {
 		if ignored>>(sig-1)&1 != 0 {
 			sigaction(sig, &action{handler: sigIgn}, nil)
 		}

@@ -21,6 +21,9 @@ const arenaSize = 1 << 20
 
 var arena [arenaSize / 8]uint64
 
+// usual is how much of the arena a small guest's start takes, in bytes.
+const usual = 56 << 10
+
 // left is the unused part of the arena, nil in an ordinary program.
 var left []uint64
 
@@ -28,6 +31,7 @@ var left []uint64
 // close what is opened. Only package early calls it, once, and tests.
 func Begin() {
 	left = arena[:]
+	populate(uintptr(unsafe.Pointer(&arena)), usual)
 	opened = openedRoom[:0]
 }
 

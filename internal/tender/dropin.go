@@ -3,7 +3,6 @@ package tender
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -23,7 +22,7 @@ type DropIn struct {
 
 // DropInFor returns the tender that argv0 names, if it names one.
 func DropInFor(argv0 string) (DropIn, bool) {
-	prog := filepath.Base(argv0)
+	prog := base(argv0)
 	switch prog {
 	case "solo5-spt":
 		return DropIn{prog, image.SPT}, true
@@ -124,10 +123,11 @@ func (d DropIn) run(args []string) (status int, err error) {
 			break
 		}
 		switch err := d.set(inv.Options, arg); {
+		case err == nil:
 		case errors.Is(err, errMem):
 			d.warn("Malformed argument to --mem")
 			return 1, nil
-		case err != nil:
+		default:
 			if !errors.Is(err, errUnknown) {
 				d.warn(err.Error())
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -94,9 +93,15 @@ func (g *Guest) open() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
-	g.Name = strings.TrimSuffix(filepath.Base(g.Kernel), "."+g.Image.Target.String())
+	g.Name = base(g.Kernel)
+	if name, ok := strings.CutSuffix(g.Name, g.Image.Target.String()); ok && strings.HasSuffix(name, ".") {
+		g.Name = name[:len(name)-1]
+	}
 	return nil
 }
+
+// base returns the last element of the path of a file.
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // file is an io.ReaderAt on a descriptor that it does not own.
 type file struct{ fd int }

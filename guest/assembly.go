@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Guest addresses. The bss follows the rodata, and the heap the bss.
@@ -36,7 +37,10 @@ type assembly struct {
 
 // newAssembly starts an image whose rodata begins with the link table.
 func newAssembly() *assembly {
-	return &assembly{rodata: make([]byte, unsafe.Sizeof(link{}))}
+	a := raw.New[assembly]()
+	a.text = raw.Slice[byte](0, linkBase-textBase)
+	a.rodata = raw.Slice[byte](int(unsafe.Sizeof(link{})), image.PageSize)
+	return a
 }
 
 // routine places the numbered routine, once, and returns its guest address.
@@ -58,9 +62,9 @@ func (a *assembly) routine(n uintptr) uint64 {
 // code places machine code and returns its guest address.
 func (a *assembly) code(b []byte) uint64 {
 	addr := textBase + uint64(len(a.text))
-	a.text = append(a.text, b...)
+	a.text = raw.Append(a.text, b...)
 	for len(a.text)%16 != 0 {
-		a.text = append(a.text, 0xcc) // INT3
+		a.text = raw.Append(a.text, 0xcc) // INT3
 	}
 	return addr
 }
@@ -68,10 +72,10 @@ func (a *assembly) code(b []byte) uint64 {
 // data places constant data and returns its guest address, a multiple of 8.
 func (a *assembly) data(b []byte) uint64 {
 	for len(a.rodata)%8 != 0 {
-		a.rodata = append(a.rodata, 0)
+		a.rodata = raw.Append(a.rodata, 0)
 	}
 	addr := linkBase + uint64(len(a.rodata))
-	a.rodata = append(a.rodata, b...)
+	a.rodata = raw.Append(a.rodata, b...)
 	return addr
 }
 
@@ -81,7 +85,7 @@ func (a *assembly) template(s string) uint64 {
 	if len(s)+values > len(state{}.line) {
 		a.err = fmt.Errorf("guest: template of %d bytes, at most %d", len(s), len(state{}.line)-values)
 	}
-	return a.data([]byte(s + "\x00"))
+	return a.data(raw.CString(s))
 }
 
 // target places the target's routines and sets what else depends on it.

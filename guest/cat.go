@@ -3,10 +3,10 @@ package guest
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"unsafe"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Variant is a way of reading the standard input.
@@ -74,12 +74,12 @@ func Cat(target image.Target, variant Variant) ([]byte, error) {
 		return nil, fmt.Errorf("guest: unknown variant %d of cat", variant)
 	}
 	l.optionTable = a.options()
-	l.netif = a.template("INF [netif] Plugging into stdin with mac " + put(putMAC) + " mtu " + put(putDec) + "\n")
+	l.netif = a.template("INF [netif] Plugging into stdin with mac " + theMAC + " mtu " + dec + "\n")
 	l.usage = a.template(usage)
 	l.unknown = a.template("cat: cannot use argument '")
 	l.unknownEnd = a.template("', see --help\n")
-	l.failed = a.template("cat: cannot read stdin: error " + put(putDec) + "\n")
-	l.exited = a.template("Solo5: solo5_exit(" + put(putDec) + ") called\n")
+	l.failed = a.template("cat: cannot read stdin: error " + dec + "\n")
+	l.exited = a.template("Solo5: solo5_exit(" + dec + ") called\n")
 
 	// The banner tells of addresses that follow it and depend on its size.
 	size := len(a.banner(linkBase, linkBase))
@@ -130,24 +130,31 @@ func (a *assembly) options() uint64 {
 // MirageOS puts a date before the line about the device. Ours has none: a date
 // takes a clock, which is more than the strict policy grants.
 func (a *assembly) banner(bss, heap uint64) string {
-	hex := func(n uint64) string { return "0x" + strconv.FormatUint(n, 16) }
-	span := func(name string, from, to uint64) string {
-		return "Solo5: " + strings.Repeat(" ", 10-len(name)) + name + " @ (" + hex(from) + " - " + hex(to-1) + ")\n"
+	hex := func(n uint64) string {
+		return raw.String(strconv.AppendUint(append(raw.Slice[byte](0, 18), "0x"...), n, 16))
 	}
-	return "                            _\n" +
-		"   __ _  ___   ___ __ _ ___| |_\n" +
-		"  / _` |/ _ \\ / __/ _` |_   _|\n" +
-		" | (_| | (_) | (_| (_| | | |_\n" +
-		"  \\__, |\\___/ \\___\\__,_|  \\__|\n" +
-		"  |___/\n" +
-		"Solo5: Bindings version gocat, ABI 2\n" +
-		"Solo5: Memory map: " + put(putDec) + " MB addressable:\n" +
-		span("reserved", 0, textBase) +
-		span("text", textBase, linkBase) +
-		span("rodata", linkBase, bss) +
-		span("data", bss, heap) +
-		"Solo5:       heap >= " + hex(heap) + " < stack < 0x" + put(putHex+1) + "\n"
+	span := func(name string, from, to uint64) string {
+		return raw.Concat("Solo5: ", "          "[len(name):], name, " @ (", hex(from), " - ", hex(to-1), ")\n")
+	}
+	return raw.Concat("                            _\n"+
+		"   __ _  ___   ___ __ _ ___| |_\n"+
+		"  / _` |/ _ \\ / __/ _` |_   _|\n"+
+		" | (_| | (_) | (_| (_| | | |_\n"+
+		"  \\__, |\\___/ \\___\\__,_|  \\__|\n"+
+		"  |___/\n"+
+		"Solo5: Bindings version gocat, ABI 2\n"+
+		"Solo5: Memory map: "+dec+" MB addressable:\n",
+		span("reserved", 0, textBase),
+		span("text", textBase, linkBase),
+		span("rodata", linkBase, bss),
+		span("data", bss, heap),
+		"Solo5:       heap >= ", hex(heap), " < stack < 0x"+hex1+"\n")
 }
 
-// put is the byte of a template that stands for a value.
-func put(c byte) string { return string(rune(c)) }
+// What stands for values in a template.
+const (
+	theMAC = string(rune(putMAC))
+	dec    = string(rune(putDec))
+	hex1   = string(rune(putHex + 1))
+	hex2   = string(rune(putHex + 2))
+)

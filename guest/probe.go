@@ -157,7 +157,7 @@ func (p *Probe) Image() ([]byte, error) {
 	a, l := p.a, &p.a.link
 	start := a.routine(probeStartRoutine)
 	l.state = probeBSS
-	l.failed = a.template("probe: step " + put(putDec) + ": got 0x" + put(putHex+1) + ", want 0x" + put(putHex+2) + "\n")
+	l.failed = a.template("probe: step " + dec + ": got 0x" + hex1 + ", want 0x" + hex2 + "\n")
 	l.steps = a.data(nil)
 	for _, s := range p.steps {
 		if s.elseStep != 0 {

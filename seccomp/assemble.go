@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // Offsets in struct seccomp_data (linux/seccomp.h). The 64-bit words that
@@ -50,7 +52,7 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	if p.Deny != Kill && p.Deny != Trap {
 		return nil, fmt.Errorf("policy %s denies by action %#x: use Kill or Trap", p.Name, uint32(p.Deny))
 	}
-	prog := append(make([]unix.SockFilter, 0, 256), // room for most, at one allocation
+	prog := append(raw.Slice[unix.SockFilter](0, 256), // room for most, at one allocation
 		load(offArch),
 		jump(opEqual, unix.AUDIT_ARCH_X86_64, 1, 0),
 		ret(Kill),

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // Field is a 64-bit word of struct seccomp_data that a condition looks at.
@@ -104,9 +106,9 @@ func (p *Policy) byCall() [][]*Rule {
 		r := &p.Rules[i]
 		sameCall := func(group []*Rule) bool { return group[0].Nr == r.Nr }
 		if g := slices.IndexFunc(groups, sameCall); g >= 0 {
-			groups[g] = append(groups[g], r)
+			groups[g] = raw.Append(groups[g], r)
 		} else {
-			groups = append(groups, []*Rule{r})
+			groups = raw.Append(groups, raw.Append([]*Rule(nil), r))
 		}
 	}
 	return groups

@@ -1,6 +1,10 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
+)
 
 // NetGrant is a network device of the guest: the name in its manifest and the
 // descriptor behind it.
@@ -52,16 +56,18 @@ const (
 // more is allowed than the one write of its message. It never resumes the guest:
 // it ends by a forbidden call of its own, which with SIGSYS blocked kills.
 func SPT(g SPTGrants) *Policy {
-	p := &Policy{Name: "spt", Deny: Kill, Rules: make([]Rule, 0, 12+2*(len(g.Net)+len(g.Block)))}
+	p := raw.New[Policy]()
+	p.Name, p.Deny = "spt", Kill
+	p.Rules = raw.Slice[Rule](0, 12+2*(len(g.Net)+len(g.Block)))
 	if g.Strict {
 		p.Name = "spt-strict"
 	}
 	for _, n := range g.Net {
-		p.allow(unix.SYS_READ, "receive from network device "+n.Name, fd(n.FD))
+		p.allow(unix.SYS_READ, raw.Concat("receive from network device ", n.Name), fd(n.FD))
 	}
 	p.allow(unix.SYS_WRITE, "print on the console", fd(stdout))
 	for _, n := range g.Net {
-		p.allow(unix.SYS_WRITE, "send to network device "+n.Name, fd(n.FD))
+		p.allow(unix.SYS_WRITE, raw.Concat("send to network device ", n.Name), fd(n.FD))
 	}
 	if r := g.Reporter; r != nil {
 		p.Deny = Trap
@@ -69,10 +75,10 @@ func SPT(g SPTGrants) *Policy {
 			fd(stderr), equal(Arg1, r.Buf), atMost(Arg2, r.MaxLen), equal(IP, r.IP))
 	}
 	for _, b := range g.Block {
-		p.allowBlock(unix.SYS_PREAD64, "read a block of block device "+b.Name, b)
+		p.allowBlock(unix.SYS_PREAD64, raw.Concat("read a block of block device ", b.Name), b)
 	}
 	for _, b := range g.Block {
-		p.allowBlock(unix.SYS_PWRITE64, "write a block of block device "+b.Name, b)
+		p.allowBlock(unix.SYS_PWRITE64, raw.Concat("write a block of block device ", b.Name), b)
 	}
 	p.allow(unix.SYS_EPOLL_PWAIT, "wait for its devices, the signal mask left alone",
 		fd(g.EpollFD), equal(Arg4, 0))
@@ -91,7 +97,7 @@ func SPT(g SPTGrants) *Policy {
 const archSetFS = 0x1002
 
 func (p *Policy) allow(nr uint32, why string, conds ...Cond) {
-	p.Rules = append(p.Rules, Rule{Nr: nr, Conds: conds, Why: why})
+	p.Rules = append(p.Rules, Rule{Nr: nr, Conds: raw.Clone(conds), Why: why})
 }
 
 // allowBlock allows pread64 or pwrite64 of one whole block inside the device.

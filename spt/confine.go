@@ -1,12 +1,12 @@
 package spt
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
+	"gocat/internal/raw"
 )
 
 // Flags of rt_sigaction (asm/signal.h).
@@ -21,29 +21,21 @@ const (
 // nobody reads. Signals that ask the guest to end do not wait, for a report may
 // take for ever: standard error may be full.
 func blocked() (set uint64) {
-	for _, s := range append(reported(), unix.SIGPIPE) {
+	for _, s := range reported {
 		set |= 1 << (s - 1)
 	}
-	return set
+	return set | 1<<(unix.SIGPIPE-1)
 }
 
 // reported lists the signals of faults and forbidden calls.
-func reported() []unix.Signal {
-	return []unix.Signal{unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP}
-}
+var reported = [...]unix.Signal{unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP}
 
 // signals plans the handlers: the reporter for faults and forbidden calls, and,
 // as process 1, which the kernel spares the default action, for the signals
 // that ask it to end.
 func (s *sealed) signals(p *plan, handler uint64) {
-	action := make([]byte, 0, 32) // struct kernel_sigaction
-	for _, word := range []uint64{handler, saSiginfo | saOnStack | saRestorer, handler, blocked()} {
-		action = binary.LittleEndian.AppendUint64(action, word)
-	}
-	stack := make([]byte, 0, 24) // stack_t
-	for _, word := range []uint64{stackBase, 0, stackSize} {
-		stack = binary.LittleEndian.AppendUint64(stack, word)
-	}
+	action := words(handler, saSiginfo|saOnStack|saRestorer, handler, blocked()) // struct kernel_sigaction
+	stack := words(stackBase, 0, stackSize)                                      // stack_t
 	catch := func(signals ...unix.Signal) {
 		for _, sig := range signals {
 			p.must("could not handle a signal", 0, unix.SYS_RT_SIGACTION, int(sig), action, 0, 8)
@@ -51,7 +43,7 @@ func (s *sealed) signals(p *plan, handler uint64) {
 	}
 	p.must("could not give signal handlers a stack", 0, unix.SYS_SIGALTSTACK, stack, 0)
 	if !s.QuietFaults {
-		catch(reported()...)
+		catch(reported[:]...)
 	}
 	p.when(exact, 1, func() {
 		catch(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
@@ -62,7 +54,7 @@ func (s *sealed) signals(p *plan, handler uint64) {
 // are possible.
 func (s *sealed) confine(p *isolation, filter []unix.SockFilter) {
 	if s.Name != "" {
-		p.try(unix.SYS_PRCTL, unix.PR_SET_NAME, cstring(s.Name))
+		p.try(unix.SYS_PRCTL, unix.PR_SET_NAME, raw.CString(s.Name))
 	}
 	p.must("could not set no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	p.end()

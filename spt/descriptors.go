@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // pipeSize is the capacity in bytes that pipes are widened to for bulk
@@ -39,7 +39,7 @@ func (d *descriptors) take() int {
 
 func (d *descriptors) hold(n int) {
 	if i, found := slices.BinarySearch(d.open, n); !found {
-		d.open = slices.Insert(d.open, i, n)
+		d.open = slices.Insert(raw.Append(d.open, 0)[:len(d.open)], i, n)
 	}
 }
 
@@ -54,7 +54,7 @@ func (d *descriptors) free(n int) {
 func (d *descriptors) inherit() {
 	for _, dev := range d.devices {
 		if dev.FD >= 0 {
-			d.succeed(what(dev)+": descriptor "+strconv.Itoa(dev.FD)+" is not open", unix.SYS_FCNTL, dev.FD, unix.F_GETFD)
+			d.succeed(raw.Concat(what(dev), ": descriptor ", raw.Decimal(uint64(dev.FD)), " is not open"), unix.SYS_FCNTL, dev.FD, unix.F_GETFD)
 			d.hold(dev.FD)
 		}
 	}
@@ -69,7 +69,11 @@ func (d *descriptors) inherit() {
 		d.hold(n)
 	}
 	first := 0
-	for _, n := range append(slices.Clone(d.open), math.MaxInt32+1) {
+	for i := 0; i <= len(d.open); i++ {
+		n := math.MaxInt32 + 1
+		if i < len(d.open) {
+			n = d.open[i]
+		}
 		if first < n {
 			d.must("could not close inherited descriptors: Linux 5.9 or later is needed", 0,
 				unix.SYS_CLOSE_RANGE, first, n-1, 0)
@@ -102,7 +106,7 @@ func (d *descriptors) attach() {
 			continue
 		}
 		if !dev.Inherited {
-			d.must(what(dev)+": could not wait for it", 0,
+			d.must(raw.Concat(what(dev), ": could not wait for it"), 0,
 				unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, dev.FD, event(uint64(dev.Handle)))
 			continue
 		}
@@ -123,12 +127,12 @@ func (d *descriptors) attach() {
 func (d *descriptors) poll(dev device.Device, ready int) {
 	watch := d.take()
 	ev := event(uint64(dev.Handle))
-	d.must(what(dev)+": could not copy its descriptor", uint64(watch), unix.SYS_DUP3, dev.FD, watch, 0)
+	d.must(raw.Concat(what(dev), ": could not copy its descriptor"), uint64(watch), unix.SYS_DUP3, dev.FD, watch, 0)
 	d.when(exact, errno(unix.EPERM), func() {
-		d.must(what(dev)+": could not copy a descriptor", uint64(watch), unix.SYS_DUP3, ready, watch, 0)
+		d.must(raw.Concat(what(dev), ": could not copy a descriptor"), uint64(watch), unix.SYS_DUP3, ready, watch, 0)
 		d.try(unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
 	}, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
-	d.must(what(dev)+": could not wait for it", 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_MOD, watch, ev)
+	d.must(raw.Concat(what(dev), ": could not wait for it"), 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_MOD, watch, ev)
 }
 
 // nonblocking plans that descriptor n does not block. Pipes and terminals are
@@ -184,7 +188,7 @@ func (d *descriptors) widen(n int) {
 // reopen plans a new description, with the same access mode and the given
 // flags, for descriptor n.
 func (d *descriptors) reopen(n int, flags int) {
-	path := []byte("/proc/self/fd/" + strconv.Itoa(n) + "\x00")
+	path := raw.CString(raw.Concat("/proc/self/fd/", raw.Decimal(uint64(n))))
 	scratch := d.take()
 	for _, mode := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR} {
 		d.when(unix.O_ACCMODE, uint64(mode), func() {
@@ -201,23 +205,23 @@ func (d *descriptors) reopen(n int, flags int) {
 func (d *descriptors) openPath(dev *device.Device) {
 	fd := uint64(dev.FD)
 	if dev.Type == image.Block {
-		d.must(what(*dev)+": could not open "+dev.Path, fd,
-			unix.SYS_OPENAT, atFDCWD, cstring(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
-		d.must(what(*dev)+": "+dev.Path+" is no longer "+strconv.FormatUint(dev.Capacity, 10)+" bytes long",
+		d.must(raw.Concat(what(*dev), ": could not open ", dev.Path), fd,
+			unix.SYS_OPENAT, atFDCWD, raw.CString(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		d.must(raw.Concat(what(*dev), ": ", dev.Path, " is no longer ", raw.Decimal(dev.Capacity), " bytes long"),
 			dev.Capacity, unix.SYS_LSEEK, dev.FD, 0, unix.SEEK_END)
 		return
 	}
-	d.must(what(*dev)+": could not open /dev/net/tun", fd,
-		unix.SYS_OPENAT, atFDCWD, cstring("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	d.must(raw.Concat(what(*dev), ": could not open /dev/net/tun"), fd,
+		unix.SYS_OPENAT, atFDCWD, raw.CString("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	request := make([]byte, 40) // struct ifreq
 	copy(request[:unix.IFNAMSIZ-1], dev.Path)
 	socket := d.take()
 	d.must("could not make a socket", uint64(socket), unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
-	d.must(what(*dev)+": there is no interface "+dev.Path, 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
+	d.must(raw.Concat(what(*dev), ": there is no interface ", dev.Path), 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
 	d.try(unix.SYS_CLOSE, socket)
 	d.free(socket)
 	binary.LittleEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_TAP|unix.IFF_NO_PI)
-	d.must(what(*dev)+": could not attach interface "+dev.Path, 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
+	d.must(raw.Concat(what(*dev), ": could not attach interface ", dev.Path), 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
 }
 
 // atFDCWD is AT_FDCWD as a system call argument.
@@ -228,15 +232,13 @@ const fionbio = 0x5421
 
 // event is a struct epoll_event (packed on x86-64) for input, with data.
 func event(data uint64) []byte {
-	return binary.LittleEndian.AppendUint64([]byte{unix.EPOLLIN, 0, 0, 0}, data)
+	return binary.LittleEndian.AppendUint64(append(raw.Slice[byte](0, 12), unix.EPOLLIN, 0, 0, 0), data)
 }
-
-func cstring(s string) []byte { return append([]byte(s), 0) }
 
 // what names a device in messages.
 func what(d device.Device) string {
 	if d.Type == image.Block {
-		return "block device '" + d.Name + "'"
+		return raw.Concat("block device '", d.Name, "'")
 	}
-	return "network device '" + d.Name + "'"
+	return raw.Concat("network device '", d.Name, "'")
 }

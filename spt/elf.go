@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Sizes and constants of the ELF64 format (elf(5)).
@@ -27,14 +28,14 @@ type gather [][]byte
 func (g *gather) add(b ...[]byte) {
 	n := uint64(0)
 	for _, b := range b {
-		*g = append(*g, b)
+		*g = raw.Append(*g, b)
 		n += uint64(len(b))
 	}
 	g.pad(n)
 }
 
 // pad adds zeros up to the end of the page that address or size n ends in.
-func (g *gather) pad(n uint64) { *g = append(*g, zeroPage[:pages(n)-n]) }
+func (g *gather) pad(n uint64) { *g = raw.Append(*g, zeroPage[:pages(n)-n]) }
 
 // output writes all of the given pieces.
 type output func([][]byte) error
@@ -48,7 +49,8 @@ func (g *gather) flush(out output) error {
 
 // copy adds a segment's contents, writing large ones piece by piece.
 func (g *gather) copy(out output, file io.ReaderAt, seg *image.Segment) error {
-	buf := make([]byte, min(seg.Filesz, 64<<10))
+	size := int(min(seg.Filesz, 64<<10))
+	buf := raw.Slice[byte](size, size)
 	for done := uint64(0); done < seg.Filesz; {
 		if done > 0 {
 			if err := g.flush(out); err != nil {
@@ -60,7 +62,7 @@ func (g *gather) copy(out output, file io.ReaderAt, seg *image.Segment) error {
 		if n < len(piece) {
 			return fmt.Errorf("segment %d: could not read byte %d of %d: %w", seg.Index, done+uint64(n), seg.Filesz, err)
 		}
-		*g = append(*g, piece)
+		*g = raw.Append(*g, piece)
 		done += uint64(n)
 	}
 	return nil
@@ -70,7 +72,8 @@ func (g *gather) copy(out output, file io.ReaderAt, seg *image.Segment) error {
 // of its own. All sizes in memory and in the file are equal and whole pages, so
 // no kernel's treatment of bss matters.
 func (s *sealed) write(out output) error {
-	header := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	count := len(s.parts) + 1
+	header := append(raw.Slice[byte](0, ehdrSize+phdrSize*count), 0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	half := func(v ...uint16) {
 		for _, v := range v {
 			header = binary.LittleEndian.AppendUint16(header, v)
@@ -86,7 +89,6 @@ func (s *sealed) write(out output) error {
 			header = binary.LittleEndian.AppendUint64(header, v)
 		}
 	}
-	count := len(s.parts) + 1
 	offset := pages(uint64(ehdrSize + phdrSize*count))
 	half(2, 62) // ET_EXEC, EM_X86_64
 	word(1)
@@ -102,7 +104,7 @@ func (s *sealed) write(out output) error {
 	word(ptGNUStack, uint32(image.R|image.W))
 	long(0, 0, 0, 0, 0, 16)
 
-	all := make(gather, 0, 4*len(s.parts))
+	all := gather(raw.Slice[[]byte](0, 8*len(s.parts)))
 	all.add(header)
 	for i := range s.parts {
 		p := &s.parts[i]
@@ -110,7 +112,7 @@ func (s *sealed) write(out output) error {
 			all.add(p.data...)
 			continue
 		}
-		all = append(all, zeroPage[:p.seg.Vaddr%image.PageSize])
+		all = raw.Append(all, zeroPage[:p.seg.Vaddr%image.PageSize])
 		if err := all.copy(out, s.File, p.seg); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"gocat/internal/image"
 	"gocat/internal/isolate"
+	"gocat/internal/raw"
 )
 
 // Enter replaces the process by the program behind descriptor exe, with the
@@ -76,7 +77,7 @@ func (p *plan) executable() (*sealed, error) {
 // strings stores strings and returns their offsets.
 func (p *plan) strings(all []string) (offsets []uint64) {
 	for _, s := range all {
-		offsets = append(offsets, p.store(cstring(s)))
+		offsets = append(offsets, p.store(raw.CString(s)))
 	}
 	return offsets
 }

@@ -9,6 +9,7 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/isolate"
+	"gocat/internal/raw"
 )
 
 // isolation plans the layers of package isolate. The process has one thread
@@ -32,7 +33,9 @@ func newIsolation(s *sealed, d *descriptors) *isolation {
 	scratch := [2]int{d.take(), d.take()}
 	d.free(scratch[0])
 	d.free(scratch[1])
-	return &isolation{plan: d.plan, Config: &s.Isolate, devices: d.devices, report: !s.QuietFaults, scratch: scratch}
+	i := raw.New[isolation]()
+	*i = isolation{plan: d.plan, Config: &s.Isolate, devices: d.devices, report: !s.QuietFaults, scratch: scratch, steps: raw.Slice[int](0, 16)}
+	return i
 }
 
 // begin plans what can only be done while there are capabilities and /proc: all
@@ -69,7 +72,7 @@ func (i *isolation) end() {
 	}
 	i.layer(isolate.Limits, i.limits)
 	if i.CPUTime != 0 {
-		i.must("could not limit the processor time", 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CPU, rlimit(i.CPUTime, i.CPUTime+1), 0)
+		i.must("could not limit the processor time", 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CPU, words(i.CPUTime, i.CPUTime+1), 0)
 	}
 	i.layer(isolate.BoundingSet, func() {
 		for n := range 64 {
@@ -92,26 +95,25 @@ func (i *isolation) end() {
 // layer plans l if it is wanted. Steps adds its calls with step; the first that
 // does not have the result wanted ends the layer, and the run if l must hold.
 func (i *isolation) layer(l isolate.Layer, steps func()) {
-	off := "gocat: confinement: " + l.String() + ": off: "
 	if !i.Wanted().Has(l) {
 		if i.Report {
-			i.say(off + i.Unwanted(l))
+			i.say(l, "off: "+i.Unwanted(l))
 		}
 		return
 	}
 	must := i.Must(l)
 	if must || i.guarded || !isolate.Risky.Has(l) {
-		i.attempt(l, must, off, steps)
+		i.attempt(l, must, steps)
 		return
 	}
-	i.unfiltered(func() { i.attempt(l, must, off, steps) })
+	i.unfiltered(func() { i.attempt(l, must, steps) })
 	if i.Report {
-		i.when(exact, unix.SECCOMP_MODE_FILTER, func() { i.say(off + isolate.Untried) }, unix.SYS_PRCTL, unix.PR_GET_SECCOMP)
+		i.when(exact, unix.SECCOMP_MODE_FILTER, func() { i.say(l, "off: "+isolate.Untried) }, unix.SYS_PRCTL, unix.PR_GET_SECCOMP)
 	}
 }
 
 // attempt plans the calls of layer l, and what to do when one fails.
-func (i *isolation) attempt(l isolate.Layer, must bool, off string, steps func()) {
+func (i *isolation) attempt(l isolate.Layer, must bool, steps func()) {
 	i.steps = i.steps[:0]
 	steps()
 	first := len(i.records) // of what to do about a failure
@@ -121,7 +123,7 @@ func (i *isolation) attempt(l isolate.Layer, must bool, off string, steps func()
 		i.add(record{nr: unix.SYS_GETPID, mask: exact}, nil) // is not 0, so it skips
 	}
 	if i.Report {
-		i.say("gocat: confinement: " + l.String() + ": on")
+		i.say(l, "on")
 	}
 	if len(i.steps) > 0 && (must || i.Report) {
 		jump()
@@ -132,14 +134,14 @@ func (i *isolation) attempt(l isolate.Layer, must bool, off string, steps func()
 				if must {
 					i.must(i.Refusal(l)+reason, 0, unix.SYS_GETPID)
 				}
-				i.say(off + reason)
+				i.say(l, "off: "+reason)
 				jump()
 			}, nrLast)
 		}
 		if must {
 			i.must(i.Refusal(l)+"failed", exact, nrLast) // exact is EPERM, which had its turn
 		}
-		i.say(off + "failed")
+		i.say(l, "off: failed")
 	}
 	for _, n := range i.steps {
 		i.records[n].skip = uint32(first - n - 1)
@@ -151,12 +153,15 @@ func (i *isolation) attempt(l isolate.Layer, must bool, off string, steps func()
 
 // step adds a call of the current layer.
 func (i *isolation) step(mask, want uint64, nr uint64, args ...any) {
-	i.steps = append(i.steps, len(i.records))
+	i.steps = raw.Append(i.steps, len(i.records))
 	i.add(record{nr: nr, mask: mask, want: want}, args)
 }
 
-// say plans a line on standard error.
-func (i *isolation) say(line string) { i.try(unix.SYS_WRITE, 2, []byte(line+"\n"), len(line)+1) }
+// say plans a line on standard error about l.
+func (i *isolation) say(l isolate.Layer, state string) {
+	line := "gocat: confinement: " + l.String() + ": " + state + "\n"
+	i.try(unix.SYS_WRITE, 2, []byte(line), len(line))
+}
 
 // user becomes another user, and keeps the capabilities that the layers take.
 func (i *isolation) user() {
@@ -177,38 +182,37 @@ func (i *isolation) user() {
 // process's descriptors and nothing else.
 func (i *isolation) root() {
 	if !i.Wanted().Has(isolate.MountNS) {
-		i.step(exact, 0, unix.SYS_CHDIR, cstring(isolate.EmptyDir))
-		i.step(exact, 0, unix.SYS_CHROOT, cstring("."))
+		i.step(exact, 0, unix.SYS_CHDIR, raw.CString(isolate.EmptyDir))
+		i.step(exact, 0, unix.SYS_CHROOT, raw.CString("."))
 		return
 	}
 	fs, mount := i.scratch[0], i.scratch[1]
-	i.step(exact, uint64(fs), unix.SYS_FSOPEN, cstring("tmpfs"), 0)
+	i.step(exact, uint64(fs), unix.SYS_FSOPEN, raw.CString("tmpfs"), 0)
 	i.step(exact, 0, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	i.step(exact, uint64(mount), unix.SYS_FSMOUNT, fs, 0, isolate.RootMount)
 	i.step(exact, 0, unix.SYS_FCHDIR, mount)
-	i.step(exact, 0, unix.SYS_CHROOT, cstring("."))
+	i.step(exact, 0, unix.SYS_CHROOT, raw.CString("."))
 	i.try(unix.SYS_CLOSE, mount)
 	i.try(unix.SYS_CLOSE, fs)
 }
 
-// landlock forbids what the kernel's version of it can, the latest first.
+// landlock forbids what the kernel's version of it can.
 func (i *isolation) landlock() {
 	i.step(failed, 0, unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	rulesFD := i.scratch[0]
-	versions := [...]int{isolate.LandlockVersion, 6, 5, 4, 3, 2, 1} // those that add rules
-	var from func(n int)
-	from = func(n int) {
-		rules := isolate.LandlockRules(versions[n], true)
-		if n == len(versions)-1 {
-			i.step(exact, uint64(rulesFD), unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
-			return
-		}
-		i.unless(exact, uint64(rulesFD), func() { from(n + 1) },
-			unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
+	i.ruleset([]int{isolate.LandlockVersion, 6, 5, 4, 3, 2, 1}) // those that add rules
+	i.step(exact, 0, unix.SYS_LANDLOCK_RESTRICT_SELF, i.scratch[0], 0)
+	i.try(unix.SYS_CLOSE, i.scratch[0])
+}
+
+// ruleset plans a ruleset of the first of the versions that the kernel knows.
+func (i *isolation) ruleset(versions []int) {
+	rules := isolate.LandlockRules(versions[0], true)
+	if len(versions) == 1 {
+		i.step(exact, uint64(i.scratch[0]), unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
+		return
 	}
-	from(0)
-	i.step(exact, 0, unix.SYS_LANDLOCK_RESTRICT_SELF, rulesFD, 0)
-	i.try(unix.SYS_CLOSE, rulesFD)
+	i.unless(exact, uint64(i.scratch[0]), func() { i.ruleset(versions[1:]) },
+		unix.SYS_LANDLOCK_CREATE_RULESET, rules, len(rules), 0)
 }
 
 // speculation turns off control n of prctl(PR_SET_SPECULATION_CTRL) for good.
@@ -223,9 +227,9 @@ func (i *isolation) speculation(n int) {
 // unless the console or a network device is a file.
 func (i *isolation) limits() {
 	for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_AS} {
-		i.step(exact, 0, unix.SYS_PRLIMIT64, 0, r, rlimit(0, 0), 0)
+		i.step(exact, 0, unix.SYS_PRLIMIT64, 0, r, words(0, 0), 0)
 	}
-	written := []int{1}
+	written := append(raw.Slice[int](0, 2+len(i.devices)), 1)
 	if i.report {
 		written = append(written, 2)
 	}
@@ -238,23 +242,17 @@ func (i *isolation) limits() {
 			written = append(written, d.FD)
 		}
 	}
-	var after func([]int)
-	after = func(rest []int) {
-		if len(rest) == 0 {
-			i.try(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, rlimit(largest, largest), 0)
-			return
-		}
-		i.when(exact, errno(unix.ESPIPE), func() { after(rest[1:]) }, unix.SYS_LSEEK, rest[0], 0, unix.SEEK_CUR)
-	}
-	after(written)
+	i.fileSize(written, largest)
 }
 
-// rlimit is a struct rlimit64.
-func rlimit(soft, hard uint64) []byte {
-	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, soft), hard)
+// fileSize plans a limit of n bytes for files, if none of the descriptors is one.
+func (i *isolation) fileSize(written []int, n uint64) {
+	if len(written) == 0 {
+		i.try(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, words(n, n), 0)
+		return
+	}
+	i.when(exact, errno(unix.ESPIPE), func() { i.fileSize(written[1:], n) }, unix.SYS_LSEEK, written[0], 0, unix.SEEK_CUR)
 }
 
 // capHeader is a struct __user_cap_header_struct for this process.
-func capHeader() []byte {
-	return binary.LittleEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3)
-}
+func capHeader() []byte { return words(unix.LINUX_CAPABILITY_VERSION_3) }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/isolate"
+	"gocat/internal/raw"
 	"gocat/internal/testhost"
 )
 
@@ -60,7 +61,7 @@ var nobody = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gi
 func TestLayersStop(t *testing.T) {
 	open := func(want unix.Errno) func(*plan) {
 		return func(p *plan) {
-			p.must("openat", errno(want), unix.SYS_OPENAT, atFDCWD, cstring("/proc/version"), unix.O_RDONLY, 0)
+			p.must("openat", errno(want), unix.SYS_OPENAT, atFDCWD, raw.CString("/proc/version"), unix.O_RDONLY, 0)
 		}
 	}
 	tests := []struct {

@@ -3,11 +3,11 @@ package spt
 import (
 	"cmp"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // region is a range of guest memory with contents or a protection of its own.
@@ -20,20 +20,20 @@ type region struct {
 // regions returns the regions of guest memory, the plan's room among them, in
 // order of address.
 func (s *sealed) regions() []region {
-	all := []region{{planBase, planBase + planRoom, 0, false}}
+	all := raw.Append(raw.Slice[region](0, 32), region{planBase, planBase + planRoom, 0, false})
 	for _, p := range s.parts {
-		all = append(all, region{p.addr, p.addr + p.size(), p.prot, false})
+		all = raw.Append(all, region{p.addr, p.addr + p.size(), p.prot, false})
 	}
 	for _, seg := range s.Image.Segments {
 		file := seg.Start
 		if seg.Filesz > 0 {
 			if first := seg.Vaddr &^ (image.PageSize - 1); file < first {
-				all = append(all, region{file, first, seg.Prot, true})
+				all = raw.Append(all, region{file, first, seg.Prot, true})
 			}
 			file = pages(seg.Vaddr + seg.Filesz)
 		}
 		if file < seg.End {
-			all = append(all, region{file, seg.End, seg.Prot, true})
+			all = raw.Append(all, region{file, seg.End, seg.Prot, true})
 		}
 	}
 	slices.SortFunc(all, func(a, b region) int { return cmp.Compare(a.start, b.start) })
@@ -73,7 +73,7 @@ func (s *sealed) memory(p *plan) {
 
 // zero plans zeroed pages in [start, end).
 func (s *sealed) zero(p *plan, start, end uint64, prot image.Prot) {
-	p.must("could not map "+strconv.FormatUint(s.Memory>>20, 10)+" MB of guest memory", start,
+	p.must(raw.Concat("could not map ", raw.Decimal(s.Memory>>20), " MB of guest memory"), start,
 		unix.SYS_MMAP, start, end-start, protection(prot),
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE, exact, 0)
 }

@@ -2,9 +2,10 @@ package spt
 
 import (
 	"encoding/binary"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // plan composes what the stub reads at planBase: a header, records, and after
@@ -43,7 +44,9 @@ type record struct {
 // newPlan returns an empty plan with room for most guests: growing costs more
 // start-up time than anything else here.
 func newPlan() *plan {
-	return &plan{records: make([]record, 0, 80), data: make([]byte, 0, 2048), refs: make([]ref, 0, 32)}
+	p := raw.New[plan]()
+	p.records, p.data, p.refs = raw.Slice[record](0, 160), raw.Slice[byte](0, 4096), raw.Slice[ref](0, 64)
+	return p
 }
 
 // ref says that argument arg of a record is the address of plan data.
@@ -110,27 +113,43 @@ func (p *plan) add(r record, args []any) {
 		case uint64:
 			r.args[i] = a
 		case []byte:
-			p.refs = append(p.refs, ref{len(p.records), i, p.store(a)})
+			p.refs = raw.Append(p.refs, ref{len(p.records), i, p.store(a)})
 		default:
 			panic("plan: argument of an unknown type")
 		}
 	}
-	p.records = append(p.records, r)
+	p.records = raw.Append(p.records, r)
 }
 
 // store adds data and returns its offset in the data.
 func (p *plan) store(b []byte) uint64 {
 	for len(p.data)%8 != 0 {
-		p.data = append(p.data, 0)
+		p.data = raw.Append(p.data, 0)
 	}
 	at := uint64(len(p.data))
-	p.data = append(p.data, b...)
+	p.data = raw.Append(p.data, b...)
 	return at
+}
+
+// text adds text to the data.
+func (p *plan) text(parts ...string) {
+	for _, s := range parts {
+		p.data = raw.Append(p.data, readOnly(s)...)
+	}
+}
+
+// words returns w as it lies in memory.
+func words(w ...uint64) []byte {
+	b := raw.Slice[byte](0, 8*len(w))
+	for _, w := range w {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
 }
 
 // program adds the seccomp(2) call that installs filter.
 func (p *plan) program(message string, filter []unix.SockFilter) {
-	code := make([]byte, 0, 8*len(filter))
+	code := raw.Slice[byte](0, 8*len(filter))
 	for _, i := range filter {
 		code = binary.LittleEndian.AppendUint16(code, i.Code)
 		code = append(code, i.Jt, i.Jf)
@@ -143,7 +162,7 @@ func (p *plan) program(message string, filter []unix.SockFilter) {
 }
 
 // pointer makes the word of data at offset at the address of the data at offset to.
-func (p *plan) pointer(at, to uint64) { p.pointers = append(p.pointers, [2]uint64{at, to}) }
+func (p *plan) pointer(at, to uint64) { p.pointers = raw.Append(p.pointers, [2]uint64{at, to}) }
 
 // entry is the state in which the stub enters the guest.
 type entry struct{ rip, rsp, rdi uint64 }
@@ -151,9 +170,9 @@ type entry struct{ rip, rsp, rdi uint64 }
 // link returns the plan as the stub reads it at planBase, head then data, ending
 // in the entry of the guest. The command line is length bytes long and at guest address cmdline.
 func (p *plan) link(e entry, cmdline, length uint64) (head, data []byte) {
-	tooLong := "gocat: the guest's command line is longer than " + strconv.Itoa(MaxArgs) + " bytes\n"
-	tooLongAt := p.store(binary.LittleEndian.AppendUint64(nil, uint64(len(tooLong))))
-	p.data = append(p.data, tooLong...)
+	tooLong := raw.Concat("gocat: the guest's command line is longer than ", raw.Decimal(MaxArgs), " bytes\n")
+	tooLongAt := p.store(words(uint64(len(tooLong))))
+	p.text(tooLong)
 	p.add(record{nr: nrEnd}, []any{e.rip, e.rsp, e.rdi, planBase, 0})
 	base := uint64(planBase + planHeader + recordSize*len(p.records))
 	for _, r := range p.refs {
@@ -162,24 +181,24 @@ func (p *plan) link(e entry, cmdline, length uint64) (head, data []byte) {
 	for _, r := range p.pointers {
 		binary.LittleEndian.PutUint64(p.data[r[0]:], base+r[1])
 	}
-	head = make([]byte, 0, planHeader+recordSize*len(p.records))
-	words := func(w ...uint64) {
+	head = raw.Slice[byte](0, planHeader+recordSize*len(p.records))
+	put := func(w ...uint64) {
 		for _, w := range w {
 			head = binary.LittleEndian.AppendUint64(head, w)
 		}
 	}
-	words(cmdline+length, cmdline+MaxArgs, base+tooLongAt, min(length, 1))
+	put(cmdline+length, cmdline+MaxArgs, base+tooLongAt, min(length, 1))
 	for i := range p.records {
 		r := &p.records[i]
 		outcome := uint64(r.skip) << 32
 		if r.message != "" {
 			outcome = base + uint64(len(p.data))
-			p.data = append(append(append(p.data, "gocat: "...), r.message...), ": error 000\n"...)
+			p.text("gocat: ", r.message, ": error 000\n")
 			outcome |= (base + uint64(len(p.data)) - outcome) << 32
 		}
-		words(r.nr)
-		words(r.args[:]...)
-		words(r.mask, r.want, outcome)
+		put(r.nr)
+		put(r.args[:]...)
+		put(r.mask, r.want, outcome)
 	}
 	// Last, when the size is known: how many words the stub is to wipe.
 	size := base + uint64(len(p.data)) - planBase

@@ -1,13 +1,13 @@
 package spt
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
+	"gocat/internal/raw"
 )
 
 // Run replaces the process by the guest: same process number, no supervisor,
@@ -18,7 +18,7 @@ func Run(c *Config) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(e.FD)
+	defer raw.Close(e.FD)
 	return fmt.Errorf("could not start the guest: %w", execveat(e.FD, c.Name))
 }
 
@@ -44,7 +44,7 @@ func NewExecutable(c *Config) (Executable, error) {
 		return Executable{}, err
 	}
 	if err := s.prepare(fd); err != nil {
-		unix.Close(fd)
+		raw.Close(fd)
 		return Executable{}, err
 	}
 	return Executable{fd, s.fds.devices, s.fds.epoll, s.fds.timer, timerData, stubBase}, nil
@@ -57,7 +57,7 @@ func (s *sealed) prepare(fd int) error {
 	}
 	for _, d := range s.Config.Devices {
 		if !d.Inherited {
-			if _, err := unix.FcntlInt(uintptr(d.FD), unix.F_SETFD, 0); err != nil {
+			if _, err := raw.Fcntl(d.FD, unix.F_SETFD, 0); err != nil {
 				return os.NewSyscallError("fcntl", err)
 			}
 		}
@@ -68,14 +68,17 @@ func (s *sealed) prepare(fd int) error {
 // memfd makes an anonymous file that can be executed.
 func memfd(name string) (int, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_EXEC
-	fd, err := unix.MemfdCreate(name, flags)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all of them can be
-		fd, err = unix.MemfdCreate(name, flags&^unix.MFD_EXEC)
+	fd, err := raw.MemfdCreate(name, flags)
+	if err == unix.EINVAL { // before Linux 6.3 all of them can be
+		fd, err = raw.MemfdCreate(name, flags&^unix.MFD_EXEC)
 	}
-	if errors.Is(err, unix.EACCES) {
+	if err == unix.EACCES {
 		return -1, fmt.Errorf("memfd_create: %w: this host forbids executable memfds (vm.memfd_noexec is 2); use gocat seal and run its output", err)
 	}
-	return fd, os.NewSyscallError("memfd_create", err)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	return fd, nil
 }
 
 // writeFD returns an output to descriptor fd, which it does not own.
@@ -83,15 +86,18 @@ func writeFD(fd int) output {
 	return func(pieces [][]byte) error {
 		// The kernel takes at most 1024 pieces at once, which a guest's few dozen
 		// segments do not reach. What it leaves is written piece by piece.
-		n, err := unix.Writev(fd, pieces)
+		n, err := raw.Writev(fd, pieces)
 		n = max(n, 0)
 		for _, b := range pieces {
 			done := min(n, len(b))
 			n -= done
 			for b = b[done:]; err == nil && len(b) > 0; b = b[max(done, 0):] {
-				done, err = unix.Write(fd, b)
+				done, err = raw.Write(fd, b)
 			}
 		}
-		return os.NewSyscallError("write", err)
+		if err != nil {
+			return os.NewSyscallError("write", err)
+		}
+		return nil
 	}
 }

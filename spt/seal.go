@@ -10,6 +10,7 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/isolate"
+	"gocat/internal/raw"
 	"gocat/seccomp"
 )
 
@@ -83,6 +84,8 @@ type part struct {
 	seg  *image.Segment // those of a guest segment
 }
 
+func pieces(b ...[]byte) [][]byte { return raw.Clone(b) }
+
 // size is the part's length in memory and in the file, in whole pages.
 func (p *part) size() uint64 {
 	if p.seg != nil {
@@ -104,8 +107,11 @@ func newSealed(c *Config) (*sealed, error) {
 		return nil, fmt.Errorf("the guest's command line is %d bytes long: at most %d are possible", len(c.Args), MaxArgs)
 	}
 	code, start, report := stubCode()
-	s := &sealed{Config: c, entry: stubBase + start}
-	d := &descriptors{plan: newPlan(), devices: slices.Clone(c.Devices)}
+	s := raw.New[sealed]()
+	s.Config, s.entry = c, stubBase+start
+	s.parts = raw.Slice[part](0, 4+len(c.Image.Segments))
+	d := raw.New[descriptors]()
+	d.plan, d.devices = newPlan(), raw.Clone(c.Devices)
 	s.fds = d
 	d.inherit()
 	d.attach()
@@ -113,19 +119,20 @@ func newSealed(c *Config) (*sealed, error) {
 	layers.begin()
 
 	grants := seccomp.SPTGrants{EpollFD: d.epoll, TimerFD: d.timer, Strict: c.Strict}
-	manifest := slices.Clone(c.Manifest)
+	manifest := raw.Clone(c.Manifest)
 	for _, dev := range d.devices {
 		manifest[dev.Handle].HostFD = int32(dev.FD)
 		if dev.Type == image.Net {
-			grants.Net = append(grants.Net, seccomp.NetGrant{Name: dev.Name, FD: dev.FD})
+			grants.Net = raw.Append(grants.Net, seccomp.NetGrant{Name: dev.Name, FD: dev.FD})
 		} else {
-			grants.Block = append(grants.Block, seccomp.BlockGrant{
+			grants.Block = raw.Append(grants.Block, seccomp.BlockGrant{
 				Name: dev.Name, FD: dev.FD, BlockSize: uint64(dev.BlockSize), Capacity: dev.Capacity})
 		}
 	}
 	if !c.QuietFaults {
 		// The stub's first instruction, two bytes long, is the call.
-		grants.Reporter = &seccomp.Reporter{IP: stubBase + 2, Buf: lineBase, MaxLen: lineSize}
+		grants.Reporter = raw.New[seccomp.Reporter]()
+		*grants.Reporter = seccomp.Reporter{IP: stubBase + 2, Buf: lineBase, MaxLen: lineSize}
 	}
 	s.policy = seccomp.SPT(grants)
 	filter, err := s.policy.Assemble()
@@ -135,7 +142,7 @@ func newSealed(c *Config) (*sealed, error) {
 
 	boot, cmdline := s.bootInfo(d, manifest)
 	s.parts = append(s.parts,
-		part{addr: stubBase, prot: image.R | image.X, data: [][]byte{code}},
+		part{addr: stubBase, prot: image.R | image.X, data: pieces(code)},
 		part{addr: bootBase, prot: image.R | image.W, data: boot})
 	if !c.QuietFaults {
 		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: texts()})
@@ -152,7 +159,7 @@ func newSealed(c *Config) (*sealed, error) {
 	if n := len(head) + len(data); n > planRoom {
 		return nil, fmt.Errorf("the guest's set-up takes %d bytes: at most %d are possible; attach fewer devices", n, planRoom)
 	}
-	s.parts = append(s.parts, part{addr: planBase, prot: image.R | image.W, data: [][]byte{head, data}})
+	s.parts = append(s.parts, part{addr: planBase, prot: image.R | image.W, data: pieces(head, data)})
 	slices.SortFunc(s.parts, func(a, b part) int { return cmp.Compare(a.addr, b.addr) })
 	return s, nil
 }
@@ -161,7 +168,7 @@ func newSealed(c *Config) (*sealed, error) {
 // with all the room that the stub may add arguments in, and the guest address of
 // the command line.
 func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (data [][]byte, cmdline uint64) {
-	boot := make([]byte, 0, 512)
+	boot := raw.Slice[byte](0, bootInfoSize+m.Size())
 	const mft = bootBase + bootInfoSize
 	cmdline = mft + uint64(m.Size())
 	for _, word := range []uint64{s.Memory, s.Image.End, cmdline, mft} {
@@ -169,9 +176,9 @@ func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (data [][]byte, cmdl
 	}
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.epoll))
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.timer))
-	data = append(data, append(m.AppendTo(boot), s.Args...))
+	data = pieces(m.AppendTo(boot), readOnly(s.Args))
 	for room := cmdlineSize - len(s.Args); room > 0; room -= len(zeroPage) {
-		data = append(data, zeroPage[:min(room, len(zeroPage))])
+		data = raw.Append(data, zeroPage[:min(room, len(zeroPage))])
 	}
 	return data, cmdline
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/raw"
 	"gocat/seccomp"
 )
 
@@ -31,10 +32,10 @@ func texts() [][]byte {
 		textUnknown:    "unknown",
 	}
 	names := seccomp.NameTable()
-	out := make([]byte, 4, 1024)
+	out := raw.Slice[byte](4, 1024)
 	binary.LittleEndian.PutUint32(out, uint32(strings.Count(names, "\x00")))
 	for _, s := range words {
 		out = append(append(out, s...), 0)
 	}
-	return [][]byte{out, readOnly(names), {0}}
+	return pieces(out, readOnly(names), zeroPage[:1])
 }

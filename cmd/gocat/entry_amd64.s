@@ -2,24 +2,21 @@
 
 // entry is the first instruction of ./gocat as the Makefile links it (-E
 // main.entry); without that flag it is dead code. Where the command is to run a
-// guest, it leaves of the environment what the Go runtime looks at, the variables
-// that begin with GO, and puts GOMAXPROCS=1 at its end. That saves copying the
-// rest, which neither gocat run nor a guest reads, and starting threads that the
-// guest's execve would only have to kill: a tenth of the whole start. A
-// GOMAXPROCS that the user set comes first and wins.
+// guest, as far as four or eight bytes tell, it has package early try that
+// before the Go runtime starts. What goes wrong there, and all else, goes on as
+// it would have.
 //
-// Contract. The kernel enters with argc, argv, envp and the auxiliary vector at SP
-// (System V ABI, x86-64 supplement, 3.4.1), each right after the other, as the
-// runtime's own entry expects them. All move down by two words, which keeps SP
-// aligned and makes room for the new variable.
+// The kernel enters with argc, argv, envp and the auxiliary vector at SP (System
+// V ABI, x86-64 supplement, 3.4.1). Behind them are their strings and more than
+// eight bytes, so the end of none is missed.
 TEXT ·entry(SB), NOSPLIT|NOFRAME, $0-0
-	MOVQ	0(SP), CX          // argc
+	MOVQ	0(SP), CX                  // argc
 	CMPQ	CX, $2
 	JLT	runtime
-	MOVQ	16(SP), AX         // argv[1]
-	CMPL	0(AX), $0x006e7572 // "run", NUL
-	JEQ	insert
-	MOVQ	8(SP), AX          // argv[0]: does its last element start with solo?
+	MOVQ	16(SP), AX                 // argv[1]
+	CMPL	0(AX), $0x006e7572         // "run", NUL
+	JEQ	run
+	MOVQ	8(SP), AX                  // argv[0]: does its last element start with solo5-sp?
 	MOVQ	AX, DX
 base:
 	MOVB	0(AX), BX
@@ -28,13 +25,35 @@ base:
 	CMOVQEQ	AX, DX
 	TESTB	BX, BX
 	JNE	base
-	CMPL	0(DX), $0x6f6c6f73
-	JNE	runtime
-insert:
+	MOVQ	$0x70732d356f6c6f73, AX
+	CMPQ	0(DX), AX
+	JEQ	run
+	CMPL	0(DX), AX                  // with solo, at least?
+	JEQ	guest
+runtime:
+	JMP	_rt0_amd64_linux(SB)
+guest:
+	JMP	·ordinary(SB)
+run:
+	LEAQ	·ordinary(SB), AX
+	MOVQ	·early(SB), DX
+	JMP	gocat∕internal∕early·Try(SB)
+
+// ordinary starts the Go runtime to run a guest. It leaves of the environment
+// what the runtime looks at, the variables that begin with GO, and puts
+// GOMAXPROCS=1 at its end. That saves copying the rest, which neither gocat run
+// nor a guest reads, and starting threads that a guest's execve would only have
+// to kill. A GOMAXPROCS that the user set comes first and wins.
+//
+// Contract: SP as at entry; all other registers are free. The arrays there are
+// each right after the other, as the runtime expects them. All move down by two
+// words, which keeps SP aligned and makes room for the new variable.
+TEXT ·ordinary(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ	SP, SI
 	LEAQ	-16(SP), SP
 	MOVQ	SP, DI
-	ADDQ	$2, CX             // argc itself, argv and its NULL
+	MOVQ	0(SI), CX
+	ADDQ	$2, CX                     // argc itself, argv and its NULL
 	CLD
 	REP
 	MOVSQ
@@ -42,7 +61,7 @@ environment:
 	LODSQ
 	TESTQ	AX, AX
 	JEQ	append
-	CMPW	0(AX), $0x4f47     // "GO": for the runtime
+	CMPW	0(AX), $0x4f47             // "GO": for the runtime
 	JNE	environment
 	STOSQ
 	JMP	environment
@@ -52,12 +71,11 @@ append:
 	XORL	AX, AX
 	STOSQ
 auxiliary:
-	LODSQ                      // the type of an entry, then its value
+	LODSQ                              // the type of an entry, then its value
 	STOSQ
 	MOVSQ
 	TESTQ	AX, AX
 	JNE	auxiliary
-runtime:
 	JMP	_rt0_amd64_linux(SB)
 
 DATA variable<>+0(SB)/8, $"GOMAXPRO"

@@ -13,15 +13,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	_ "gocat/internal/fast" // runs spt guests before anything else is initialised
 	_ "gocat/internal/hvt"
 	"gocat/internal/tender"
 )
 
 func main() {
 	if d, ok := tender.DropInFor(os.Args[0]); ok {
-		status, _ := d.Main(os.Args[1:])
-		os.Exit(status)
+		os.Exit(d.Main(os.Args[1:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		// Without the command line library, which takes its time.
+		if status, help := tender.Main(os.Args[2:]); !help {
+			os.Exit(status)
+		}
 	}
 	help := &keeper{w: os.Stdout}
 	cmd := root()

@@ -38,14 +38,22 @@ func testMain(m *testing.M) int {
 
 func build(dir string) error {
 	program, links = filepath.Join(dir, "gocat"), filepath.Join(dir, "links")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", program, ".") // as make build
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
+	if err := goBuild(program, "-trimpath", "-ldflags=-s -w -E main.entry"); err != nil { // as make build
+		return err
 	}
 	return errors.Join(os.Mkdir(links, 0o755),
 		os.Symlink(program, filepath.Join(links, "solo5-spt")),
 		os.Symlink(program, filepath.Join(links, "solo5-hvt")))
+}
+
+// goBuild builds gocat at path.
+func goBuild(path string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", path}, flags...), ".")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // call is one run of a program.

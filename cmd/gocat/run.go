@@ -1,15 +1,13 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"gocat/internal/tender"
 )
 
-// runCommand is there for its help and completion: package fast has run
-// spt guests before anything here is initialised. It does run hvt guests.
+// runCommand is there for its help and completion: main runs guests, if they have
+// not run before the Go runtime was initialised.
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [OPTION ...] [--] [KERNEL [ARG ...]]",
@@ -35,13 +33,8 @@ Exit status:
   gocat run --net:stdin=@0 cat.spt --solo5:quiet -l netif:quiet
   gocat run --net service=tap100 --mem=64 https.spt --ipv4=10.0.0.2/24
   gocat run --block storage=disk.img --block-sector-size storage=4096 fs.spt`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			status, help := tender.Main(args)
-			if help {
-				return cmd.Help()
-			}
-			os.Exit(status)
-			return nil
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
 		},
 	}
 	describe(cmd, tender.Table())

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Set is a guest's attached devices.
@@ -56,7 +57,8 @@ func attach(m image.Manifest, o *Options, open func(*Device, *Options) error) (*
 	if err := distinct(devices); err != nil {
 		return nil, err
 	}
-	s := &Set{devices}
+	s := raw.New[Set]()
+	s.Devices = devices
 	// Inherited descriptors first: once others are open, a wrong number
 	// could hit one of them.
 	for _, inherited := range []bool{true, false} {
@@ -129,7 +131,7 @@ func (d *Device) open(o *Options) error {
 func (s *Set) Close() {
 	for i := range s.Devices {
 		if d := &s.Devices[i]; !d.Inherited && d.FD >= 0 {
-			unix.Close(d.FD)
+			raw.Close(d.FD)
 			d.FD = -1
 		}
 	}
@@ -141,8 +143,8 @@ func aboveStdio(fd int) (int, error) {
 	if fd > 2 {
 		return fd, nil
 	}
-	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	unix.Close(fd)
+	moved, err := raw.Fcntl(fd, unix.F_DUPFD_CLOEXEC, 3)
+	raw.Close(fd)
 	if err != nil {
 		return -1, fmt.Errorf("cannot move descriptor %d above 2: %w", fd, err)
 	}
@@ -152,7 +154,7 @@ func aboveStdio(fd int) (int, error) {
 // randomMAC makes a locally administered unicast address.
 func randomMAC() (mac [6]byte, err error) {
 	for {
-		n, err := unix.Getrandom(mac[:], 0)
+		n, err := raw.Getrandom(mac[:])
 		if err == unix.EINTR {
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // openBlock opens the file or block device at d.Path for reading and writing
@@ -13,13 +15,13 @@ func (d *Device) openBlock() error {
 	// Opening is not harmless for everything that a path may name (a tape
 	// rewinds, a watchdog starts), so look first.
 	var st unix.Stat_t
-	if err := unix.Stat(d.Path, &st); err != nil {
+	if err := raw.Stat(d.Path, &st); err != nil {
 		return blockError(d.Path, err)
 	}
 	if err := checkDisk(d.Path, st.Mode); err != nil {
 		return err
 	}
-	fd, err := unix.Open(d.Path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	fd, err := raw.Open(d.Path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY)
 	if err != nil {
 		return blockError(d.Path, err)
 	}
@@ -27,7 +29,7 @@ func (d *Device) openBlock() error {
 		return err
 	}
 	if err := d.measure(fd); err != nil {
-		unix.Close(fd)
+		raw.Close(fd)
 		return err
 	}
 	d.FD, d.Kind, d.Writable = fd, Disk, true
@@ -37,13 +39,13 @@ func (d *Device) openBlock() error {
 // measure sets Capacity and BlockSize from the open fd.
 func (d *Device) measure(fd int) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := raw.Fstat(fd, &st); err != nil {
 		return blockError(d.Path, err)
 	}
 	if err := checkDisk(d.Path, st.Mode); err != nil {
 		return err
 	}
-	end, err := unix.Seek(fd, 0, unix.SEEK_END)
+	end, err := raw.Seek(fd, 0, unix.SEEK_END)
 	if err != nil {
 		return fmt.Errorf("%q: cannot determine capacity: %w", d.Path, err)
 	}

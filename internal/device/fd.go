@@ -4,12 +4,14 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // inherit checks the inherited descriptor d.FD and sets Kind, Writable and MTU.
 // It changes nothing about the descriptor.
 func (d *Device) inherit(allowCloexec bool) error {
-	flags, err := unix.FcntlInt(uintptr(d.FD), unix.F_GETFD, 0)
+	flags, err := raw.Fcntl(d.FD, unix.F_GETFD, 0)
 	if err != nil {
 		return fmt.Errorf("descriptor %d is not open", d.FD)
 	}
@@ -34,7 +36,7 @@ func (d *Device) inherit(allowCloexec bool) error {
 // access refuses a descriptor that cannot be read, and says whether it can be
 // written.
 func access(fd int) (writable bool, err error) {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	flags, err := raw.Fcntl(fd, unix.F_GETFL, 0)
 	if err != nil {
 		return false, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
@@ -47,7 +49,7 @@ func access(fd int) (writable bool, err error) {
 	}
 	// A read into no buffers ends before the driver is asked, but not where
 	// there is no read operation: an epoll, a namespace, /dev/kvm.
-	if _, err := unix.Readv(fd, nil); err != nil {
+	if err := raw.ReadNothing(fd); err != nil {
 		return false, fmt.Errorf("descriptor %d is not readable: it is not a stream of bytes or packets: %w", fd, err)
 	}
 	return mode == unix.O_RDWR, nil
@@ -57,7 +59,7 @@ func access(fd int) (writable bool, err error) {
 // cannot read it after all.
 func classify(fd int) (Kind, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := raw.Fstat(fd, &st); err != nil {
 		return 0, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
 	switch st.Mode & unix.S_IFMT {
@@ -70,7 +72,8 @@ func classify(fd int) (Kind, error) {
 	case unix.S_IFSOCK:
 		return classifySocket(fd)
 	case unix.S_IFCHR:
-		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		var settings unix.Termios
+		if raw.Ioctl(fd, unix.TCGETS, &settings) == nil {
 			return TTY, nil
 		}
 		if tap, err := isTap(fd); tap || err != nil {
@@ -82,13 +85,13 @@ func classify(fd int) (Kind, error) {
 
 // classifyPollable tells Null from Other by asking an epoll of its own.
 func classifyPollable(fd int) (Kind, error) {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	ep, err := raw.EpollCreate()
 	if err != nil {
 		return 0, fmt.Errorf("descriptor %d: epoll_create: %w", fd, err)
 	}
-	defer unix.Close(ep)
+	defer raw.Close(ep)
 	event := unix.EpollEvent{Events: unix.EPOLLIN}
-	switch err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &event); err {
+	switch err := raw.EpollAdd(ep, fd, &event); err {
 	case nil:
 		return Other, nil
 	case unix.EPERM:
@@ -101,21 +104,21 @@ func classifyPollable(fd int) (Kind, error) {
 // classifySocket tells sockets apart, and refuses those that no read can ever
 // succeed on.
 func classifySocket(fd int) (Kind, error) {
-	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	typ, err := raw.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
 		return 0, fmt.Errorf("descriptor %d: %w", fd, err)
 	}
 	if typ != unix.SOCK_STREAM && typ != unix.SOCK_SEQPACKET {
 		return Packet, nil
 	}
-	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens != 0 {
+	if listens, err := raw.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens != 0 {
 		return 0, fmt.Errorf("descriptor %d is a listening socket; pass a connection", fd)
 	}
-	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
+	if raw.HasPeer(fd) == unix.ENOTCONN {
 		// A connection that has ended has no peer either, but it can
 		// still be read, to its end at least; poll tells the two apart.
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(p, 0); err == nil && (n == 0 || p[0].Revents&(unix.POLLIN|unix.POLLERR) == 0) {
+		p := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		if n, err := raw.PollNow(&p); err == nil && (n == 0 || p.Revents&(unix.POLLIN|unix.POLLERR) == 0) {
 			return 0, fmt.Errorf("descriptor %d is a socket that is not connected; pass a connection", fd)
 		}
 	}

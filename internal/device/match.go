@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Declared is a device as a manifest declares it.
@@ -92,7 +93,7 @@ func (e *UndeclaredError) Error() string {
 // returns a Device for each in the manifest's order with FD set only when it is
 // inherited.
 func match(m image.Manifest, o *Options) ([]Device, error) {
-	var has []Declared
+	has := raw.Slice[Declared](0, len(m))
 	for _, e := range m {
 		if e.Type < image.Reserved {
 			has = append(has, Declared{e.Name, e.Type})
@@ -109,7 +110,7 @@ func match(m image.Manifest, o *Options) ([]Device, error) {
 		}
 	}
 
-	devices := make([]Device, 0, len(has))
+	devices := raw.Slice[Device](0, len(has))
 	var missing []Declared
 	for i, e := range m {
 		if e.Type >= image.Reserved {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // Limits of a block device's sector size in bytes. The largest is the last
@@ -223,7 +224,7 @@ func (o *Options) net(name string) *netOption {
 			return &o.nets[i]
 		}
 	}
-	o.nets = append(o.nets, netOption{name: name})
+	o.nets = raw.Append(o.nets, netOption{name: name})
 	return &o.nets[len(o.nets)-1]
 }
 
@@ -233,7 +234,7 @@ func (o *Options) block(name string) *blockOption {
 			return &o.blocks[i]
 		}
 	}
-	o.blocks = append(o.blocks, blockOption{name: name})
+	o.blocks = raw.Append(o.blocks, blockOption{name: name})
 	return &o.blocks[len(o.blocks)-1]
 }
 

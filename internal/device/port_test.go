@@ -65,8 +65,8 @@ func hangUp(t *testing.T, fd int) {
 	}
 }
 
-// raw makes a terminal pass bytes as they are.
-func raw(t *testing.T, tty int) {
+// rawMode makes a terminal pass bytes as they are.
+func rawMode(t *testing.T, tty int) {
 	t.Helper()
 	tio, err := unix.IoctlGetTermios(tty, unix.TCGETS)
 	if err != nil {
@@ -111,12 +111,12 @@ func TestPort(t *testing.T) {
 		}, Plain, true, true},
 		{"pty slave", func(t *testing.T) ends {
 			master, slave := testhost.PTY(t)
-			raw(t, slave)
+			rawMode(t, slave)
 			return ends{slave, master}
 		}, Plain, true, true},
 		{"pty master", func(t *testing.T) ends {
 			master, slave := testhost.PTY(t)
-			raw(t, slave)
+			rawMode(t, slave)
 			return ends{master, slave}
 		}, Polled, false, false},
 		{"stream", socket(unix.SOCK_STREAM), Socket, false, true},

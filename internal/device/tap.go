@@ -1,28 +1,30 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // openTap attaches to the existing tap d.Path and reads its MTU.
 func (d *Device) openTap() error {
 	// Any socket reaches the interfaces of this network namespace; a Unix
 	// one is there even where IP is not, or is filtered.
-	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	sock, err := raw.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("interface %q: socket: %w", d.Path, err)
 	}
-	defer unix.Close(sock)
+	defer raw.Close(sock)
 	// TUNSETIFF would make an interface that does not exist, so look first.
 	if err := checkUp(sock, d.Path); err != nil {
 		return err
 	}
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := raw.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("interface %q: cannot open /dev/net/tun: %w; %s", d.Path, err, tunHint(err))
 	}
@@ -31,7 +33,7 @@ func (d *Device) openTap() error {
 	}
 	mtu, err := attachTap(sock, fd, d.Path)
 	if err != nil {
-		unix.Close(fd)
+		raw.Close(fd)
 		return err
 	}
 	if d.MTU == 0 {
@@ -48,7 +50,7 @@ func checkUp(sock int, name string) error {
 	if err != nil {
 		return fmt.Errorf("interface %q: %w", name, err)
 	}
-	switch err := unix.IoctlIfreq(sock, unix.SIOCGIFFLAGS, ifr); err {
+	switch err := raw.Ioctl(sock, unix.SIOCGIFFLAGS, ifr); err {
 	case nil:
 	case unix.ENODEV:
 		return fmt.Errorf("no interface %q: %w; make one: ip tuntap add %s mode tap && ip link set %s up", name, unix.ENOENT, name, name)
@@ -61,18 +63,23 @@ func checkUp(sock int, name string) error {
 	return nil
 }
 
+// flagsRequest is struct ifreq with ifr_flags (linux/if.h).
+type flagsRequest struct {
+	name  [unix.IFNAMSIZ]byte
+	flags uint16
+	_     [22]byte
+}
+
 // attachTap makes fd, an open /dev/net/tun, the tap's and returns its MTU.
 func attachTap(sock, fd int, name string) (uint16, error) {
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		return 0, fmt.Errorf("interface %q: %w", name, err)
-	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+	var r flagsRequest
+	copy(r.name[:unix.IFNAMSIZ-1], name)
+	r.flags = unix.IFF_TAP | unix.IFF_NO_PI
+	if err := raw.Ioctl(fd, unix.TUNSETIFF, &r); err != nil {
 		return 0, fmt.Errorf("interface %q: cannot attach: %w; %s", name, err, attachHint(err, name))
 	}
-	if got := ifr.Name(); got != name {
-		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, got)
+	if got := r.name[:max(0, bytes.IndexByte(r.name[:], 0))]; string(got) != name {
+		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, string(got))
 	}
 	mtu, err := interfaceMTU(sock, name)
 	if err != nil {
@@ -110,7 +117,7 @@ func interfaceMTU(sock int, name string) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := unix.IoctlIfreq(sock, unix.SIOCGIFMTU, ifr); err != nil {
+	if err := raw.Ioctl(sock, unix.SIOCGIFMTU, ifr); err != nil {
 		return 0, err
 	}
 	mtu := ifr.Uint32()
@@ -139,7 +146,7 @@ func disableOffload(sock int, name string) {
 	for _, cmd := range [...]uint32{unix.ETHTOOL_SGRO, unix.ETHTOOL_SGSO} {
 		r := ethtoolRequest{data: &ethtoolValue{cmd: cmd, data: 0}}
 		copy(r.name[:unix.IFNAMSIZ-1], name)
-		unix.Syscall(unix.SYS_IOCTL, uintptr(sock), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&r)))
+		raw.Ioctl(sock, unix.SIOCETHTOOL, &r)
 		runtime.KeepAlive(r.data)
 	}
 }
@@ -152,7 +159,7 @@ func isTap(fd int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	switch err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err {
+	switch err := raw.Ioctl(fd, unix.TUNGETIFF, ifr); err {
 	case nil:
 	case unix.EBADFD:
 		return false, fmt.Errorf("descriptor %d is /dev/net/tun without an interface; attach it to a tap first (TUNSETIFF)", fd)
@@ -173,15 +180,15 @@ func isTap(fd int) (bool, error) {
 // here: only one with the same address is taken for it.
 func inheritedMTU(fd int) uint16 {
 	tap, err := unix.NewIfreq("")
-	if err != nil || unix.IoctlIfreq(fd, unix.TUNGETIFF, tap) != nil {
+	if err != nil || raw.Ioctl(fd, unix.TUNGETIFF, tap) != nil {
 		return DefaultMTU
 	}
 	name := tap.Name()
-	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	sock, err := raw.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return DefaultMTU
 	}
-	defer unix.Close(sock)
+	defer raw.Close(sock)
 	theirs, err := hardwareAddress(fd, name)
 	if err != nil {
 		return DefaultMTU
@@ -210,9 +217,6 @@ type hardwareRequest struct {
 func hardwareAddress(fd int, name string) ([6]byte, error) {
 	var r hardwareRequest
 	copy(r.name[:unix.IFNAMSIZ-1], name)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFHWADDR, uintptr(unsafe.Pointer(&r)))
-	if errno != 0 {
-		return [6]byte{}, errno
-	}
-	return r.addr, nil
+	err := raw.Ioctl(fd, unix.SIOCGIFHWADDR, &r)
+	return r.addr, err
 }

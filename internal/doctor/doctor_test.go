@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	_ "gocat/internal/fast" // makes this binary run spt guests, as gocat does
 	_ "gocat/internal/hvt"
 	"gocat/internal/tender"
 	"gocat/internal/testhost"
@@ -25,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "run" { // an hvt guest: package fast has run the others
+	if len(os.Args) > 1 && os.Args[1] == "run" { // as gocat does
 		status, _ := tender.Main(os.Args[2:])
 		os.Exit(status)
 	}

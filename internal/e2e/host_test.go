@@ -100,7 +100,8 @@ func TestRefusals(t *testing.T) {
 			script(c, "echo 2 > /proc/sys/vm/memfd_noexec")
 			c.Attr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 		}, []string{"vm.memfd_noexec is 2", "gocat seal"}},
-		"no descriptors left": {func(c *testhost.Command) { script(c, "ulimit -n 4") }, []string{"too many open files"}},
+		"no descriptors left": {func(c *testhost.Command) { script(c, "ulimit -n 3") }, []string{"too many open files"}},
+		"too few for a guest": {func(c *testhost.Command) { script(c, "ulimit -n 4") }, []string{"could not make a timer: error 024"}},
 		"address space": {func(c *testhost.Command) {
 			c.Args = append(c.Args, "--mem=65536")
 			script(c, "ulimit -v 10000000")

@@ -1,7 +1,7 @@
 // Package hvt lets package tender run hvt guests: linking it sets tender.HVT.
 //
-// It is apart from tender because package kvmhvt takes longer to initialise
-// than an spt guest takes to start.
+// It is apart from tender because kvmhvt needs the Go runtime, and what tender
+// does for spt guests does not.
 package hvt
 
 import (

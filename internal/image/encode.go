@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"gocat/internal/raw"
 )
 
 // Spec describes an image to be written by Encode.
@@ -27,10 +29,14 @@ type SpecSegment struct {
 }
 
 // interp keeps hosts from executing an image (Solo5 DECLARE_ELF_INTERP).
-const interp = "/nonexistent/solo5/\x00"
+const interp = "/nonexistent/solo5/"
 
 // maxImage bounds what Encode writes, in bytes.
 const maxImage = 1 << 31
+
+// smallImage is room in bytes for the bundled guests; what is larger moves.
+// It is more than the headers of any image take.
+const smallImage = 16 << 10
 
 // Encode writes an image that Parse and Solo5's own tenders read: an ELF header,
 // the program headers, PT_INTERP, the two notes and the segments, each at an
@@ -43,9 +49,10 @@ const maxImage = 1 << 31
 func Encode(s Spec) ([]byte, error) {
 	mft := s.Manifest
 	if len(mft) == 0 {
-		mft = Manifest{{Type: Reserved}}
+		mft = raw.Slice[Entry](1, 1)
+		mft[0].Type = Reserved
 	}
-	declared := make(Manifest, len(mft)) // without what a tender fills in
+	declared := Manifest(raw.Slice[Entry](len(mft), len(mft))) // without what a tender fills in
 	for i, e := range mft {
 		if len(e.Name) > MaxName || strings.IndexByte(e.Name, 0) >= 0 {
 			return nil, fmt.Errorf("encode image: manifest entry %d: name %q is longer than %d bytes or has a NUL",
@@ -62,9 +69,9 @@ func Encode(s Spec) ([]byte, error) {
 		return nil, fmt.Errorf("encode image: %d segments, expected 1 to %d", len(s.Segments), maxPhdrs-4)
 	}
 
-	w := writer{b: make([]byte, ehdrSize+phnum*phdrSize), next: ehdrSize}
+	w := writer{b: raw.Slice[byte](ehdrSize+phnum*phdrSize, smallImage), next: ehdrSize}
 	w.elfHeader(s.Entry, phnum)
-	w.add(phdr{typ: ptInterp, flags: uint32(R), align: 1}, []byte(interp))
+	w.add(phdr{typ: ptInterp, flags: uint32(R), align: 1}, raw.CString(interp))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, abiNote(s.Target, s.Version))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, manifestNote(declared))
 	for i, g := range s.Segments {
@@ -112,9 +119,11 @@ func (w *writer) add(p phdr, data []byte) {
 	p.memsz = max(p.memsz, p.filesz)
 	if p.filesz > 0 {
 		pad := (p.vaddr - uint64(len(w.b))) & (p.align - 1)
-		w.b = append(w.b, make([]byte, pad)...)
+		for range pad {
+			w.b = raw.Append(w.b, 0)
+		}
 		p.offset = uint64(len(w.b))
-		w.b = append(w.b, data...)
+		w.b = raw.Append(w.b, data...)
 	}
 	w.header(p)
 }
@@ -138,20 +147,20 @@ func abiNote(t Target, version uint32) []byte {
 	b := noteHeader(abi1Type, abi1Size)
 	b = le.AppendUint32(b, uint32(t))
 	b = le.AppendUint32(b, version)
-	return append(b, make([]byte, 8)...)
+	return le.AppendUint64(b, 0)
 }
 
 func manifestNote(m Manifest) []byte {
 	b := noteHeader(mft1Type, mft1Pad+m.Size())
-	b = append(b, make([]byte, mft1Pad)...)
+	b = append(b, 0, 0, 0, 0) // mft1Pad
 	return m.AppendTo(b)
 }
 
 func noteHeader(typ uint32, size int) []byte {
 	le := binary.LittleEndian
-	b := le.AppendUint32(nil, uint32(len(noteName)))
+	b := le.AppendUint32(raw.Slice[byte](0, noteHeaderSize+size), uint32(len(noteName)))
 	b = le.AppendUint32(b, uint32(size))
 	b = le.AppendUint32(b, typ)
 	b = append(b, noteName...)
-	return append(b, make([]byte, noteHeaderSize-nhdrSize-len(noteName))...)
+	return append(b, 0, 0) // up to noteHeaderSize
 }

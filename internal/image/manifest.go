@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"gocat/internal/raw"
 )
 
 // DeviceType is the type of a manifest entry (Solo5 mft_abi.h).
@@ -124,7 +126,7 @@ func ParseManifest(b []byte) (Manifest, error) {
 	if want := mftHeaderSize + int(n)*entrySize; len(b) != want {
 		return nil, manifestErrorf("%d bytes, expected %d for %d entries", len(b), want, n)
 	}
-	m := make(Manifest, n)
+	m := Manifest(raw.Slice[Entry](int(n), int(n)))
 	for i := range m {
 		e := b[mftHeaderSize+i*entrySize:][:entrySize]
 		if err := m.parseEntry(i, e); err != nil {
@@ -147,7 +149,7 @@ func (m Manifest) parseEntry(i int, b []byte) error {
 	if n > MaxName || b[MaxName] != 0 {
 		return fmt.Errorf("name is not terminated within %d bytes", MaxName+1)
 	}
-	name := string(b[:n])
+	name := raw.String(raw.Clone(b[:n]))
 	if i == 0 {
 		if typ != Reserved || name != "" {
 			return fmt.Errorf("the first entry must be %v and without a name", Reserved)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"gocat/internal/raw"
 )
 
 // Sizes and values of ELF64 (System V ABI, chapters 4 and 5).
@@ -42,14 +44,16 @@ type phdr struct {
 //
 // Errors are one line, without the file's name.
 func Parse(file io.ReaderAt) (*Image, error) {
-	r := &headers{r: file}
+	r := raw.New[headers]()
+	r.r = file
 	entry, phdrs, err := readHeaders(r)
 	if err != nil {
 		return nil, err
 	}
 	// Notes come first, as in Solo5's tenders: an image for another target is
 	// told so whatever its segments are like.
-	m := &Image{Entry: entry, Segments: make([]Segment, 0, 8)}
+	m := raw.New[Image]()
+	m.Entry, m.Segments = entry, raw.Slice[Segment](0, 8)
 	if err := m.readNotes(r, phdrs); err != nil {
 		return nil, err
 	}
@@ -104,7 +108,7 @@ func readHeaders(r *headers) (entry uint64, phdrs []phdr, err error) {
 	if err != nil {
 		return 0, nil, invalidf("program headers: %w", err)
 	}
-	phdrs = make([]phdr, phnum)
+	phdrs = raw.Slice[phdr](int(phnum), int(phnum))
 	for i := range phdrs {
 		p := b[i*phdrSize:][:phdrSize]
 		phdrs[i] = phdr{
@@ -161,7 +165,7 @@ func (m *Image) addSegment(r *headers, p *phdr) error {
 			return fmt.Errorf("%#x bytes at offset %#x of the file: %w", p.filesz, p.offset, err)
 		}
 	}
-	m.Segments = append(m.Segments, Segment{
+	m.Segments = raw.Append(m.Segments, Segment{
 		Index: p.index, Start: start, End: end, Vaddr: p.vaddr,
 		Offset: p.offset, Filesz: p.filesz, Memsz: p.memsz, Prot: prot,
 	})
@@ -182,7 +186,7 @@ type headers struct {
 // read returns n bytes from offset off, which later reads leave alone.
 func (h *headers) read(off uint64, n int) ([]byte, error) {
 	if n > len(h.room) {
-		h.room = make([]byte, max(n, 2048))
+		h.room = raw.Slice[byte](max(n, 2048), max(n, 2048))
 	}
 	b := h.room[:n:n]
 	h.room = h.room[n:]

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // CloneFlag returns the flag of unshare(2) for a namespace, 0 for other layers.
@@ -58,7 +60,7 @@ func LandlockRules(version int, signals bool) []byte {
 	if version >= 9 {
 		fs |= unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
 	}
-	rules := binary.LittleEndian.AppendUint64(nil, fs)
+	rules := binary.LittleEndian.AppendUint64(raw.Slice[byte](0, 24), fs)
 	if version >= 4 {
 		rules = binary.LittleEndian.AppendUint64(rules, unix.LANDLOCK_ACCESS_NET_BIND_TCP|unix.LANDLOCK_ACCESS_NET_CONNECT_TCP)
 	}

@@ -3,7 +3,6 @@ package tender
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // DropIn is one of Solo5's tenders, whose name gocat answers to: scripts that
@@ -22,7 +22,7 @@ type DropIn struct {
 
 // DropInFor returns the tender that argv0 names, if it names one.
 func DropInFor(argv0 string) (DropIn, bool) {
-	prog := filepath.Base(argv0)
+	prog := base(argv0)
 	switch prog {
 	case "solo5-spt":
 		return DropIn{prog, image.SPT}, true
@@ -36,59 +36,53 @@ func DropInFor(argv0 string) (DropIn, bool) {
 // prefix, which is the whole option when it ends in neither ':' nor '='.
 type dropInOption struct {
 	prefix, value, help string
+	target              image.Target // 0: of all
 	set                 func(*Options, string) error
 }
 
-func (d DropIn) options() []dropInOption {
-	all := []dropInOption{
-		{"--mem=", "MB", "guest memory in megabytes (default 512)", func(o *Options, v string) error {
-			if o.setMemory(v) != nil {
-				return errMem
-			}
-			return nil
-		}},
-		{"--net:", "NAME=IFACE|@FD", "attach tap IFACE or descriptor FD as network NAME", func(o *Options, v string) error {
-			return o.Devices.SetNet(v)
-		}},
-		{"--net-mac:", "NAME=MAC", "address of network NAME", func(o *Options, v string) error {
-			return o.Devices.SetNetMAC(v)
-		}},
-		{"--block:", "NAME=PATH", "attach file or block device PATH as block storage NAME", func(o *Options, v string) error {
-			return o.Devices.SetBlock(v)
-		}},
-		{"--block-sector-size:", "NAME=BYTES", "sector size of block storage NAME (default 512)", func(o *Options, v string) error {
-			return o.Devices.SetBlockSectorSize(v)
-		}},
-	}
-	if d.Target == image.SPT {
-		all = append(all, dropInOption{"--x-exec-heap", "", "make heap and stack executable (dangerous)", func(o *Options, _ string) error {
-			o.ExecHeap = true
-			return nil
-		}})
-	} else {
-		all = append(all, dropInOption{"--no-net-ring", "", "do not offer the network ring", func(o *Options, _ string) error {
-			o.NetRing = false
-			return nil
-		}})
-	}
-	return all
+var dropInOptions = [...]dropInOption{
+	{"--mem=", "MB", "guest memory in megabytes (default 512)", 0, func(o *Options, v string) error {
+		if o.setMemory(v) != nil {
+			return errMem
+		}
+		return nil
+	}},
+	{"--net:", "NAME=IFACE|@FD", "attach tap IFACE or descriptor FD as network NAME", 0, func(o *Options, v string) error {
+		return o.Devices.SetNet(v)
+	}},
+	{"--net-mac:", "NAME=MAC", "address of network NAME", 0, func(o *Options, v string) error {
+		return o.Devices.SetNetMAC(v)
+	}},
+	{"--block:", "NAME=PATH", "attach file or block device PATH as block storage NAME", 0, func(o *Options, v string) error {
+		return o.Devices.SetBlock(v)
+	}},
+	{"--block-sector-size:", "NAME=BYTES", "sector size of block storage NAME (default 512)", 0, func(o *Options, v string) error {
+		return o.Devices.SetBlockSectorSize(v)
+	}},
+	{"--x-exec-heap", "", "make heap and stack executable (dangerous)", image.SPT, func(o *Options, _ string) error {
+		o.ExecHeap = true
+		return nil
+	}},
+	{"--no-net-ring", "", "do not offer the network ring", image.HVT, func(o *Options, _ string) error {
+		o.NetRing = false
+		return nil
+	}},
 }
+
+// has reports whether the tender has the option.
+func (d DropIn) has(opt *dropInOption) bool { return opt.target == 0 || opt.target == d.Target }
 
 // errMem is the one mistake that Solo5's tenders answer without their usage.
 var errMem = errors.New("--mem")
 
 // Main runs the tender with its arguments. The process ends with the guest, so
-// Main returns only when there is none, with the exit status; when the backend is
-// not initialised yet, later is true and nothing has happened.
-func (d DropIn) Main(args []string) (status int, later bool) {
+// Main returns only when there is none, with the exit status.
+func (d DropIn) Main(args []string) int {
 	status, err := d.run(args)
-	if errors.Is(err, ErrNotYet) {
-		return 0, true
-	}
 	if err != nil {
-		return d.fail(err), false
+		return d.fail(err)
 	}
-	return status, false
+	return status
 }
 
 func (d DropIn) run(args []string) (status int, err error) {
@@ -113,7 +107,8 @@ func (d DropIn) run(args []string) (status int, err error) {
 	if args[operand] == "" {
 		return 0, errNoKernel
 	}
-	inv := &Invocation{Options: New(), Kernel: args[operand], Args: args[operand+1:]}
+	inv := raw.New[Invocation]()
+	*inv = Invocation{Options: New(), Kernel: args[operand], Args: args[operand+1:]}
 	inv.Prog = d.Prog
 	g, err := inv.Load()
 	if err != nil {
@@ -128,10 +123,11 @@ func (d DropIn) run(args []string) (status int, err error) {
 			break
 		}
 		switch err := d.set(inv.Options, arg); {
+		case err == nil:
 		case errors.Is(err, errMem):
 			d.warn("Malformed argument to --mem")
 			return 1, nil
-		case err != nil:
+		default:
 			if !errors.Is(err, errUnknown) {
 				d.warn(err.Error())
 			}
@@ -154,9 +150,10 @@ var errUnknown = errors.New("unknown option")
 
 // set applies one option.
 func (d DropIn) set(o *Options, arg string) error {
-	for _, opt := range d.options() {
+	for i := range dropInOptions {
+		opt := &dropInOptions[i]
 		value, ok := strings.CutPrefix(arg, opt.prefix)
-		if ok && (opt.value != "" || value == "") {
+		if ok && d.has(opt) && (opt.value != "" || value == "") {
 			return opt.set(o, value)
 		}
 	}
@@ -176,8 +173,10 @@ func (d DropIn) usage() int {
 	text := "usage: " + d.Prog + " [ OPTIONS ] [ -- ] KERNEL [ ARGS ]\n" +
 		"KERNEL is a unikernel built for " + d.Prog + ", ARGS are the unikernel's own.\n" +
 		"This is gocat (see gocat --help), which takes Solo5's options here:\n"
-	for _, opt := range d.options() {
-		text += "    " + opt.prefix + opt.value + " (" + opt.help + ")\n"
+	for i := range dropInOptions {
+		if opt := &dropInOptions[i]; d.has(opt) {
+			text += "    " + opt.prefix + opt.value + " (" + opt.help + ")\n"
+		}
 	}
 	say(text + "    --help (this text)\n    --version\n")
 	return 1

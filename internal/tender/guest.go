@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +12,7 @@ import (
 	"gocat/guest"
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 	"gocat/seccomp"
 	"gocat/spt"
 )
@@ -21,14 +21,16 @@ import (
 type Guest struct {
 	*Invocation
 	Image *image.Image
-	File  io.ReaderAt // the image's bytes
-	Name  string      // for messages and as process name
-	fd    int
+	File  io.ReaderAt  // the image's bytes
+	Name  string       // for messages and as process name
+	bytes bytes.Reader // File, of a bundled guest
+	file  file         // File, of others
 }
 
 // Load opens and parses the invocation's image, or makes the bundled cat's.
 func (inv *Invocation) Load() (*Guest, error) {
-	g := &Guest{Invocation: inv, fd: -1}
+	g := raw.New[Guest]()
+	g.Invocation, g.file.fd = inv, -1
 	var err error
 	if inv.Kernel == "" {
 		err = g.bundled()
@@ -48,9 +50,9 @@ func (inv *Invocation) Load() (*Guest, error) {
 
 // Close releases the image's file.
 func (g *Guest) Close() {
-	if g.fd >= 0 {
-		unix.Close(g.fd)
-		g.fd = -1
+	if g.file.fd >= 0 {
+		raw.Close(g.file.fd)
+		g.file.fd = -1
 	}
 }
 
@@ -63,42 +65,51 @@ func (g *Guest) bundled() error {
 	if err != nil {
 		return err
 	}
-	g.File, g.Name = bytes.NewReader(b), "cat"
-	g.Args = []string{"--solo5:quiet", "-l", "netif:quiet"}
+	g.bytes.Reset(b)
+	g.File, g.Name = &g.bytes, "cat"
+	g.Args = bundledArgs[:]
 	g.Image, err = image.Parse(g.File)
 	return err
 }
 
+var bundledArgs = [...]string{"--solo5:quiet", "-l", "netif:quiet"}
+
 func (g *Guest) open() error {
 	var err error
 	// O_NONBLOCK: a FIFO without a writer must not hang.
-	g.fd, err = unix.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	g.file.fd, err = raw.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("%s: could not open: %w", g.Kernel, err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(g.fd, &st); err != nil {
+	if err := raw.Fstat(g.file.fd, &st); err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s: not a regular file: KERNEL is a unikernel image", g.Kernel)
 	}
-	g.File = file(g.fd)
+	g.File = &g.file
 	g.Image, err = image.Parse(g.File)
 	if err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
-	g.Name = strings.TrimSuffix(filepath.Base(g.Kernel), "."+g.Image.Target.String())
+	g.Name = base(g.Kernel)
+	if name, ok := strings.CutSuffix(g.Name, g.Image.Target.String()); ok && strings.HasSuffix(name, ".") {
+		g.Name = name[:len(name)-1]
+	}
 	return nil
 }
 
-// file is an io.ReaderAt on a descriptor that it does not own.
-type file int
+// base returns the last element of the path of a file.
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-func (f file) ReadAt(b []byte, off int64) (int, error) {
+// file is an io.ReaderAt on a descriptor that it does not own.
+type file struct{ fd int }
+
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	n := 0
 	for n < len(b) {
-		k, err := unix.Pread(int(f), b[n:], off+int64(n))
+		k, err := raw.Pread(f.fd, b[n:], off+int64(n))
 		if err == unix.EINTR {
 			continue
 		}
@@ -122,19 +133,17 @@ type Backend struct {
 }
 
 // HVT is the backend of hvt guests. Package gocat/internal/hvt sets it when it
-// is initialised; before, Run fails with ErrNotYet for them.
+// is initialised, so early there is none.
 var HVT Backend
 
-// ErrNotYet says that the guest's backend is not initialised: what was asked for
-// has to be tried again from main.
-var ErrNotYet = errors.New("backend not initialised")
+var errNoHVT = errors.New("no backend for hvt guests")
 
 func (g *Guest) backend() (Backend, error) {
 	if g.Image.Target == image.SPT {
 		return Backend{Run: runSPT, Policy: policySPT}, nil
 	}
 	if HVT.Run == nil {
-		return Backend{}, ErrNotYet
+		return Backend{}, errNoHVT
 	}
 	return HVT, nil
 }
@@ -164,10 +173,10 @@ func (g *Guest) Run() error {
 // become shorter meanwhile, and then reading faults. The mapping stays.
 func (g *Guest) Map() []byte {
 	var st unix.Stat_t
-	if g.fd < 0 || unix.Fstat(g.fd, &st) != nil || st.Size <= 0 {
+	if g.file.fd < 0 || unix.Fstat(g.file.fd, &st) != nil || st.Size <= 0 {
 		return nil
 	}
-	b, err := unix.Mmap(g.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	b, err := unix.Mmap(g.file.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		return nil
 	}
@@ -195,10 +204,11 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 	if g.EOF == device.EOFAgain {
 		return nil, fmt.Errorf("--eof=again: an spt guest reads its descriptors itself and sees their end; only --backend=hvt can hide it")
 	}
-	if d := New(); g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine {
+	if d := &defaults; g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine {
 		return nil, fmt.Errorf("--cpl, --net-ring and --confine are for hvt guests; %s is built for spt", g.Name)
 	}
-	return &spt.Config{
+	c := raw.New[spt.Config]()
+	*c = spt.Config{
 		Image:       g.Image,
 		Manifest:    g.Image.Manifest,
 		File:        g.File,
@@ -210,5 +220,6 @@ func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
 		QuietFaults: g.QuietFaults,
 		ExecHeap:    g.ExecHeap,
 		Isolate:     g.Isolation(),
-	}, nil
+	}
+	return c, nil
 }

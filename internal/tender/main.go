@@ -4,15 +4,14 @@ import "errors"
 
 // Main is the command gocat run: it runs the guest that args ask for, with which
 // the process ends. It returns only on error, which it has printed in one line on
-// standard error, with the exit status. What is for main to do, print help or run
-// a guest whose backend is not initialised yet, is left to it: then later is true
-// and nothing has happened.
-func Main(args []string) (status int, later bool) {
+// standard error, with the exit status; or because args ask for help, which is
+// for the caller to print.
+func Main(args []string) (status int, help bool) {
 	inv, err := Parse(args, Table())
 	if err == nil {
 		err = inv.run()
 	}
-	if errors.Is(err, ErrHelp) || errors.Is(err, ErrNotYet) {
+	if errors.Is(err, ErrHelp) {
 		return 0, true
 	}
 	return Complain(err), false

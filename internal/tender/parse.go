@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"gocat/internal/raw"
 )
 
 // ErrHelp says that the arguments ask for help.
@@ -37,7 +39,7 @@ func Parse(args []string, table []Option) (*Invocation, error) {
 			return nil, ErrHelp
 		}
 		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-		name, dev, hasDev := strings.Cut(name, ":")
+		name, _, hasDev := strings.Cut(name, ":")
 		opt, ok := find(table, name, strings.HasPrefix(arg, "--"))
 		switch {
 		case !ok || hasDev && !opt.Named:
@@ -53,11 +55,12 @@ func Parse(args []string, table []Option) (*Invocation, error) {
 			value, args = args[0], args[1:]
 		}
 		if hasDev {
-			value = dev + "=" + value
+			_, value, _ = strings.Cut(arg, ":") // DEVICE=VALUE
 		}
-		settings = append(settings, setting{opt, value})
+		settings = raw.Append(settings, setting{opt, value})
 	}
-	inv := &Invocation{Options: New()}
+	inv := raw.New[Invocation]()
+	inv.Options = New()
 	if len(args) > 0 {
 		if inv.Kernel, inv.Args = args[0], args[1:]; inv.Kernel == "" {
 			return nil, errNoKernel
@@ -94,7 +97,7 @@ func (o *Options) bundledDefaults() error {
 // tenders do; with --quote those that a guest would split are quoted.
 func (inv *Invocation) CommandLine() string {
 	if !inv.Quote {
-		return strings.Join(inv.Args, " ")
+		return raw.Join(inv.Args, " ")
 	}
 	quoted := make([]string, len(inv.Args))
 	for i, arg := range inv.Args {

@@ -1,0 +1,117 @@
+package early
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A guest is to find the signals as it does after the Go runtime's start, which
+// takes some out of the mask and handles all but a few: exec makes those that
+// were ignored default again. Real-time signals, which nobody ignores, are left.
+const (
+	// unblocked: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSTKFLT, SIGCHLD,
+	// SIGPROF and 32 to 34. A fault whose signal is blocked would kill.
+	unblocked = 1<<3 | 1<<4 | 1<<6 | 1<<7 | 1<<10 | 1<<15 | 1<<16 | 1<<26 | 1<<31 | 1<<32 | 1<<33
+	// unhandled: SIGHUP and SIGINT, if they were ignored; SIGKILL, SIGCONT,
+	// SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU.
+	unhandled = 1<<0 | 1<<1 | 1<<8 | 0xf<<17 | 1<<21
+)
+
+// action is struct kernel_sigaction (asm/signal.h).
+type action struct {
+	handler  uintptr
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+// stack is what abandon begins on: the process's own may be what is at an end.
+// It holds a signal frame with any extended state (AMX: 11 KiB).
+var stack [32 << 10]byte
+
+// stackT is stack_t (asm/signal.h).
+type stackT struct {
+	base  uintptr
+	flags uint64
+	size  uint64
+}
+
+const (
+	sigIgn     = 1
+	ssDisable  = 2
+	saOnStack  = 0x08000000
+	saRestorer = 0x04000000 // the kernel delivers no signal without
+)
+
+// faults are the signals that abandon takes: those of faults, and the one of a
+// file that may not become as large, which the Go runtime makes an error.
+var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ}
+
+// What the process came with.
+var (
+	mask    uint64 // of blocked signals
+	masked  bool   // mask is known
+	ignored uint64 // signals that catch made default
+)
+
+// catch makes abandon the handler of faults, and reports whether it is.
+func catch() bool {
+	set := uint64(unblocked)
+	if !sigprocmask(unix.SIG_UNBLOCK, &set, &mask) {
+		return false
+	}
+	masked = true
+	for sig := unix.Signal(1); sig <= unix.SIGSYS; sig++ {
+		var old action
+		if unhandled>>(sig-1)&1 == 0 && sigaction(sig, nil, &old) && old.handler == sigIgn {
+			ignored |= 1 << (sig - 1)
+			sigaction(sig, &action{}, nil)
+		}
+	}
+	if !sigaltstack(&stackT{base: uintptr(unsafe.Pointer(&stack)), size: uint64(len(stack))}) {
+		return false
+	}
+	for _, sig := range faults {
+		if !sigaction(sig, &action{handler: abandonPC(), flags: saRestorer | saOnStack, restorer: abandonPC()}, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// release gives back what catch took. A program starts with no signal handled,
+// so what is not ignored is default.
+func release() {
+	for _, sig := range faults {
+		sigaction(sig, &action{}, nil)
+	}
+	sigaltstack(&stackT{flags: ssDisable})
+	for sig := unix.Signal(1); sig <= unix.SIGSYS; sig++ {
+		if ignored>>(sig-1)&1 != 0 {
+			sigaction(sig, &action{handler: sigIgn}, nil)
+		}
+	}
+	if masked {
+		sigprocmask(unix.SIG_SETMASK, &mask, nil)
+	}
+}
+
+const sigsetSize = 8
+
+func sigaction(sig unix.Signal, set, old *action) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
+	return errno == 0
+}
+
+func sigaltstack(s *stackT) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_SIGALTSTACK, uintptr(unsafe.Pointer(s)), 0, 0)
+	return errno == 0
+}
+
+func sigprocmask(how int, set, old *uint64) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
+	return errno == 0
+}

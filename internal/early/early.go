@@ -41,6 +41,8 @@ const maxArgs = 512
 
 // start calls main with the arguments of the process. When it returns, or is left
 // by a fault, undo follows.
+//
+//lint:ignore U1000 Try calls it
 func start(argc int, argv **byte, main func(args []string)) {
 	if argc > maxArgs || !standard() || !catch() {
 		return
@@ -69,6 +71,8 @@ func standard() bool {
 }
 
 // undo makes the process what it was.
+//
+//lint:ignore U1000 Try calls it
 func undo() {
 	raw.Undo()
 	release()

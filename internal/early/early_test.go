@@ -161,7 +161,7 @@ func TestNotTried(t *testing.T) {
 
 // The process's first stack may be small, and what is on it large.
 func TestStack(t *testing.T) {
-	for _, kib := range []int{128, 1024, 1 << 20} {
+	for _, kib := range []int{128, 1024, 64 << 10} {
 		for _, need := range []string{"succeed", "recursion"} {
 			want := map[string]string{"succeed": "early\nexit status 7\n", "recursion": "exit status 0\n"}[need]
 			got := run(t, "/bin/sh", "-c", fmt.Sprintf(`ulimit -Ss %d; exec "$0" %s`, kib, need), early)

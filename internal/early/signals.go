@@ -55,7 +55,12 @@ var (
 	ignored uint64 // signals that catch made default
 )
 
-// catch makes abandon the handler of faults, and reports whether it is.
+// catch makes abandon the handler of faults, and reports whether it is. Like
+// undo and what both call, it does without a check of the stack: where g is not
+// as this package has it, that check is the first to fault.
+//
+//lint:ignore U1000 Try calls it
+//go:nosplit
 func catch() bool {
 	set := uint64(unblocked)
 	if !sigprocmask(unix.SIG_UNBLOCK, &set, &mask) {
@@ -82,6 +87,8 @@ func catch() bool {
 
 // release gives back what catch took. A program starts with no signal handled,
 // so what is not ignored is default.
+//
+//go:nosplit
 func release() {
 	for _, sig := range faults {
 		sigaction(sig, &action{}, nil)
@@ -99,17 +106,20 @@ func release() {
 
 const sigsetSize = 8
 
+//go:nosplit
 func sigaction(sig unix.Signal, set, old *action) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
 	return errno == 0
 }
 
+//go:nosplit
 func sigaltstack(s *stackT) bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_SIGALTSTACK, uintptr(unsafe.Pointer(s)), 0, 0)
 	return errno == 0
 }
 
+//go:nosplit
 func sigprocmask(how int, set, old *uint64) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)

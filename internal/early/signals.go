@@ -44,9 +44,10 @@ const (
 	saRestorer = 0x04000000 // the kernel delivers no signal without
 )
 
-// faults are the signals that abandon takes: those of faults, and the one of a
-// file that may not become as large, which the Go runtime makes an error.
-var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ}
+// faults are the signals that abandon takes: those of faults, that of a file that
+// may not become as large, which the Go runtime makes an error, and that of a
+// system call that a filter around gocat traps, of which the runtime tells.
+var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ, unix.SIGSYS}
 
 // What the process came with.
 var (

@@ -52,7 +52,11 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	if p.Deny != Kill && p.Deny != Trap {
 		return nil, fmt.Errorf("policy %s denies by action %#x: use Kill or Trap", p.Name, uint32(p.Deny))
 	}
-	prog := append(raw.Slice[unix.SockFilter](0, 256), // room for most, at one allocation
+	room := 7 // instructions that every program has
+	for i := range p.Rules {
+		room += 4 + 6*len(p.Rules[i].Conds) // no rule takes more
+	}
+	prog := append(raw.Slice[unix.SockFilter](0, room),
 		load(offArch),
 		jump(opEqual, unix.AUDIT_ARCH_X86_64, 1, 0),
 		ret(Kill),

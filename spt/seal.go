@@ -84,6 +84,7 @@ type part struct {
 	seg  *image.Segment // those of a guest segment
 }
 
+// pieces returns b as the contents of a part.
 func pieces(b ...[]byte) [][]byte { return raw.Clone(b) }
 
 // size is the part's length in memory and in the file, in whole pages.

@@ -128,7 +128,15 @@ func TestBeforeRuntime(t *testing.T) {
 	testhost.Up(t, "tap0", 1500)
 	service := image.Entry{Name: "service", Type: image.Net}
 	storage := image.Entry{Name: "storage", Type: image.Block}
+	var many []image.Entry
+	options := []string{"run", "--mem=2"}
+	for i := range image.MaxEntries - 1 {
+		name := fmt.Sprintf("disk%d", i)
+		many = append(many, image.Entry{Name: name, Type: image.Block})
+		options = append(options, "--block:"+name+"="+disk)
+	}
 	for _, c := range []call{
+		{args: append(options, kernel(t, exiting(63, many...)))},
 		{args: []string{"run", "--mem=2", kernel(t, exiting(63)), strings.Repeat("a", 4000), "b"}},
 		{args: []string{"run", "--mem=2", "--block=storage=" + disk, "--block-sector-size", "storage=4096", kernel(t, exiting(63, storage))}},
 		{args: []string{"run", "--mem=2", "--net", "service=tap0", kernel(t, exiting(63, service))}},

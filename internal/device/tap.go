@@ -206,10 +206,10 @@ func inheritedMTU(fd int) uint16 {
 
 // hardwareRequest is struct ifreq with ifr_hwaddr, a struct sockaddr.
 type hardwareRequest struct {
-	name   [unix.IFNAMSIZ]byte
-	family uint16
-	addr   [6]byte
-	_      [16]byte
+	name [unix.IFNAMSIZ]byte
+	_    uint16 // family
+	addr [6]byte
+	_    [16]byte
 }
 
 // hardwareAddress reads the Ethernet address of the interface behind a tap's

@@ -39,12 +39,18 @@ func abandonPC() uintptr
 // maxArgs bounds how many arguments are looked at early.
 const maxArgs = 512
 
+// begun says that start has got as far as to leave something to undo.
+var begun bool
+
 // start calls main with the arguments of the process. When it returns, or is left
 // by a fault, undo follows.
+//
+//lint:ignore U1000 Try calls it
 func start(argc int, argv **byte, main func(args []string)) {
-	if argc > maxArgs || !standard() || !catch() {
+	if argc > maxArgs || !standard() {
 		return
 	}
+	begun = true
 	raw.Begin()
 	args := raw.Slice[string](argc, argc)
 	for i, arg := range unsafe.Slice(argv, argc) {
@@ -69,7 +75,13 @@ func standard() bool {
 }
 
 // undo makes the process what it was.
+//
+//lint:ignore U1000 Try calls it
+//go:nosplit
 func undo() {
-	raw.Undo()
+	if begun {
+		begun = false
+		raw.Undo()
+	}
 	release()
 }

@@ -1,13 +1,11 @@
 #include "textflag.h"
 
-// The g that Go code finds before the runtime has made one: a stack without a
-// guard, since the process's own grows by itself, and an m whose use faults. Its
-// address is not canonical, so it faults even with page zero mapped, and
-// whatever wants the runtime uses g.m first. The constants are offsets of
-// runtime.g; TestRuntime compares them with the toolchain's.
-#define g_stackguard0 16
+// The g that Go code finds before the runtime has made one. Its stackguard0, at
+// 16, is 0 like the rest: the process's own stack grows by itself. But the use of
+// its m faults, for the address is not canonical, even with page zero mapped; and
+// whatever wants the runtime uses g.m first. The offsets are those of runtime.g;
+// TestRuntime compares them with the toolchain's.
 #define g_m 48
-DATA firstg<>+g_stackguard0(SB)/8, $0
 DATA firstg<>+g_m(SB)/8, $0x8000000000000000
 GLOBL firstg<>(SB), RODATA|NOPTR, $512
 
@@ -15,9 +13,10 @@ GLOBL firstg<>(SB), RODATA|NOPTR, $512
 DATA tls<>+0(SB)/8, $firstg<>(SB)
 GLOBL tls<>(SB), RODATA|NOPTR, $8
 
-// What the ordinary start finds as it was.
+// Try's arguments.
 GLOBL savedSP<>(SB), NOPTR, $8
 GLOBL ordinary<>(SB), NOPTR, $8
+GLOBL function<>(SB), NOPTR, $8
 
 #define SYS_arch_prctl 158
 #define ARCH_SET_FS 0x1002
@@ -29,7 +28,7 @@ GLOBL ordinary<>(SB), NOPTR, $8
 TEXT ·Try(SB), NOSPLIT|NOFRAME|TOPFRAME, $0-0
 	MOVQ	SP, savedSP<>(SB)
 	MOVQ	AX, ordinary<>(SB)
-	MOVQ	DX, BX
+	MOVQ	DX, function<>(SB)
 	MOVQ	$SYS_arch_prctl, AX
 	MOVQ	$ARCH_SET_FS, DI
 	LEAQ	tls<>+8(SB), SI
@@ -37,14 +36,20 @@ TEXT ·Try(SB), NOSPLIT|NOFRAME|TOPFRAME, $0-0
 	TESTQ	AX, AX
 	JNE	refused
 	CLD
-	MOVQ	0(SP), CX
-	LEAQ	8(SP), DX
 	SUBQ	$40, SP
 	ANDQ	$~15, SP
-	MOVQ	CX, 0(SP)
-	MOVQ	DX, 8(SP)
-	MOVQ	BX, 16(SP)
+	CALL	·catch(SB)
+	CMPB	0(SP), $0
+	JEQ	abandon
+	MOVQ	savedSP<>(SB), DX
+	MOVQ	0(DX), CX
+	MOVQ	CX, 0(SP)          // argc
+	ADDQ	$8, DX
+	MOVQ	DX, 8(SP)          // argv
+	MOVQ	function<>(SB), CX
+	MOVQ	CX, 16(SP)
 	CALL	·start(SB)
+abandon:
 	JMP	·abandon(SB)
 refused:
 	MOVQ	ordinary<>(SB), AX

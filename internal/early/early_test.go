@@ -4,6 +4,8 @@ import (
 	"context"
 	"debug/dwarf"
 	"debug/elf"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,6 +102,41 @@ func TestRuntime(t *testing.T) {
 	}
 }
 
+// With a runtime that has another layout nothing runs early, and that is all.
+func TestOtherLayout(t *testing.T) {
+	source, err := filepath.Abs("early_amd64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const offset = "#define g_m 48\n"
+	if !strings.Contains(string(text), offset) {
+		t.Fatalf("early_amd64.s has no %q", offset)
+	}
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other.s")
+	// Where stackguard0 is, m fails every check of the stack.
+	moved := strings.Replace(string(text), offset, "#define g_m 16\n", 1)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {source: other}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "program")
+	if err := errors.Join(os.WriteFile(other, []byte(moved), 0o644),
+		os.WriteFile(dir+"/overlay", overlay, 0o644),
+		build(program, "-overlay="+dir+"/overlay", "-ldflags=-E main.entry")); err != nil {
+		t.Fatal(err)
+	}
+	for _, need := range []string{"succeed", "new"} {
+		if got := run(t, program, need); !strings.HasPrefix(got, "begun false ended false early false ") || !strings.HasSuffix(got, "\nexit status 0\n") {
+			t.Errorf("%s: %q", need, got)
+		}
+	}
+}
+
 // A function that needs nothing runs, and nothing of the runtime does: half the
 // address space that it reserves would be too much.
 func TestWithoutRuntime(t *testing.T) {
@@ -161,7 +198,7 @@ func TestNotTried(t *testing.T) {
 
 // The process's first stack may be small, and what is on it large.
 func TestStack(t *testing.T) {
-	for _, kib := range []int{128, 1024, 1 << 20} {
+	for _, kib := range []int{128, 1024, 64 << 10} {
 		for _, need := range []string{"succeed", "recursion"} {
 			want := map[string]string{"succeed": "early\nexit status 7\n", "recursion": "exit status 0\n"}[need]
 			got := run(t, "/bin/sh", "-c", fmt.Sprintf(`ulimit -Ss %d; exec "$0" %s`, kib, need), early)

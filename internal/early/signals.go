@@ -44,9 +44,10 @@ const (
 	saRestorer = 0x04000000 // the kernel delivers no signal without
 )
 
-// faults are the signals that abandon takes: those of faults, and the one of a
-// file that may not become as large, which the Go runtime makes an error.
-var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ}
+// faults are the signals that abandon takes: those of faults, that of a file that
+// may not become as large, which the Go runtime makes an error, and that of a
+// system call that a filter around gocat traps, of which the runtime tells.
+var faults = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGXFSZ, unix.SIGSYS}
 
 // What the process came with.
 var (
@@ -55,7 +56,12 @@ var (
 	ignored uint64 // signals that catch made default
 )
 
-// catch makes abandon the handler of faults, and reports whether it is.
+// catch makes abandon the handler of faults, and reports whether it is. Like
+// undo and what both call, it does without a check of the stack: where g is not
+// as this package has it, that check is the first to fault.
+//
+//lint:ignore U1000 Try calls it
+//go:nosplit
 func catch() bool {
 	set := uint64(unblocked)
 	if !sigprocmask(unix.SIG_UNBLOCK, &set, &mask) {
@@ -82,6 +88,8 @@ func catch() bool {
 
 // release gives back what catch took. A program starts with no signal handled,
 // so what is not ignored is default.
+//
+//go:nosplit
 func release() {
 	for _, sig := range faults {
 		sigaction(sig, &action{}, nil)
@@ -99,17 +107,20 @@ func release() {
 
 const sigsetSize = 8
 
+//go:nosplit
 func sigaction(sig unix.Signal, set, old *action) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)
 	return errno == 0
 }
 
+//go:nosplit
 func sigaltstack(s *stackT) bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_SIGALTSTACK, uintptr(unsafe.Pointer(s)), 0, 0)
 	return errno == 0
 }
 
+//go:nosplit
 func sigprocmask(how int, set, old *uint64) bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, uintptr(how),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), sigsetSize, 0, 0)

@@ -93,6 +93,9 @@ func Encode(s Spec) ([]byte, error) {
 	return w.b, nil
 }
 
+// zeros fills up to a segment's alignment, at most a page.
+var zeros [PageSize]byte
+
 // writer builds an ELF file.
 type writer struct {
 	b    []byte
@@ -119,9 +122,7 @@ func (w *writer) add(p phdr, data []byte) {
 	p.memsz = max(p.memsz, p.filesz)
 	if p.filesz > 0 {
 		pad := (p.vaddr - uint64(len(w.b))) & (p.align - 1)
-		for range pad {
-			w.b = raw.Append(w.b, 0)
-		}
+		w.b = raw.Append(w.b, zeros[:pad]...)
 		p.offset = uint64(len(w.b))
 		w.b = raw.Append(w.b, data...)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/image"
 	"gocat/internal/isolate"
 	"gocat/internal/testhost"
 )
@@ -208,5 +209,37 @@ func TestSupervisedTenderDies(t *testing.T) {
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("the tender still runs: %s", b)
 		}
+	}
+}
+
+// The plan has room for all layers, with their reports, and all devices.
+func TestIsolateManyDevices(t *testing.T) {
+	needRoot(t)
+	var devices []image.Entry
+	args := []string{"run", "--isolate=full", "-v"}
+	disk := file(t, "disk", make([]byte, 4096))
+	for n := range image.MaxEntries - 1 {
+		name := fmt.Sprintf("storage%d", n)
+		devices = append(devices, imageBlock(name))
+		args = append(args, "--block="+name+"="+disk)
+	}
+	r := gocat(t, append(args, kernel(t, exiting(7, devices...)))...)
+	if r.status != 7 || !strings.Contains(r.stderr, "confinement: net-ns: on\n") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A sealed guest refuses to start as gocat run does, wherever it is started.
+func TestIsolateSealed(t *testing.T) {
+	sealed := filepath.Join(t.TempDir(), "sealed")
+	gocat(t, "seal", "-v", "--require=landlock", "-o", sealed).wantSuccess(t)
+	c := call{program: sealed, stdin: strings.NewReader("hello\n")}
+	r := c.run(t)
+	if r.status != 0 || r.stdout != "hello\n" || !strings.Contains(r.stderr, "gocat: confinement: landlock: on\n") {
+		t.Errorf("%+v", r)
+	}
+	r = c.without(t, unix.SYS_LANDLOCK_RESTRICT_SELF)
+	if r.status != 1 || r.stdout != "" || !strings.HasSuffix(r.stderr, "\ngocat: --require: landlock does not hold: not permitted (EPERM)\n") {
+		t.Errorf("%+v", r)
 	}
 }

@@ -16,10 +16,10 @@ const (
 	emulateCode = modelData + 0x100
 	emulateGDT  = modelData + 0x1000
 	emulateTSS  = modelData + 0x1100
-	emulateIDT  = modelData + 0x2000 // valid gates, every third one with a stack of its own
+	emulateIDT  = modelData + 0x2000 // gates, every third one with a stack of its own; the last three are not valid
 )
 
-// emulateTables writes valid tables into guest memory.
+// emulateTables writes tables into guest memory.
 func emulateTables(b []byte) {
 	store64(b, emulateGDT+24, 0x0000890000000067|emulateTSS&0xffffff<<16)
 	for ist := 1; ist < 8; ist++ {
@@ -32,6 +32,9 @@ func emulateTables(b []byte) {
 		}
 		store64(b, emulateIDT+16*v, handler&0xffff|8<<16|ist<<32|0x8e<<40|handler>>16<<48)
 	}
+	b[emulateIDT+16*29+5] = 0x0e          // not present
+	b[emulateIDT+16*30+5] = 0x8c          // a call gate
+	store32(b, emulateIDT+16*31+8, 1<<18) // not canonical
 }
 
 // cpuState is all that an emulated instruction may change, but memory.
@@ -73,41 +76,65 @@ func (s cpuState) differs(t cpuState) (what []string) {
 }
 
 // mayChange says by an instruction's opcode what emulating it may change, apart
-// from rip, and whether it goes on behind it. It is nil for all that is not
-// emulated.
-func mayChange(code []byte) (what []string, next bool) {
-	for len(code) > 0 && (strings.IndexByte("\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65", code[0]) >= 0 || code[0]&0xf0 == 0x40) {
-		code = code[1:]
+// from rip, and how long it is, 0 for one that does not go on behind it. What is
+// nil for all that is not emulated.
+func mayChange(code []byte) (what []string, length int) {
+	for length < len(code) && (strings.IndexByte("\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65", code[length]) >= 0 || code[length]&0xf0 == 0x40) {
+		length++
 	}
-	code = append(bytes.Clone(code), 0, 0, 0)
+	code = append(bytes.Clone(code[length:]), 0, 0, 0, 0)
 	extension := code[2] >> 3 & 7
 	switch op := code[0]; {
-	case op == 0xfa, op == 0xfb, op == 0x8e: // CLI, STI, MOV to a segment register
-		return []string{}, true
+	case op == 0xfa, op == 0xfb: // CLI, STI
+		return []string{}, length + 1
+	case op == 0x8e: // MOV to a segment register
+		return []string{}, length + 1 + operand(code[1:])
 	case op == 0xca, op == 0xcb: // far return
-		return []string{"rsp"}, false
+		return []string{"rsp"}, 0
 	case op == 0xcf: // interrupt return
-		return []string{"rsp", "rflags"}, false
+		return []string{"rsp", "rflags"}, 0
 	case op != 0x0f:
-		return nil, false
+		return nil, 0
 	}
+	length += 2
 	switch op := code[1]; {
-	case op == 0x06, op == 0x22: // CLTS, MOV to a control register
-		return []string{}, true
+	case op == 0x06: // CLTS
+		return []string{}, length
+	case op == 0x22: // MOV to a control register
+		return []string{}, length + 1
 	case op == 0x01 && extension == 2:
-		return []string{"gdt"}, true
+		return []string{"gdt"}, length + operand(code[2:])
 	case op == 0x01 && extension == 3:
-		return []string{"idt"}, true
+		return []string{"idt"}, length + operand(code[2:])
 	case op == 0x00 && extension == 3:
-		return []string{"tr"}, true
+		return []string{"tr"}, length + operand(code[2:])
 	case op == 0x30: // WRMSR
-		return []string{"base"}, true
+		return []string{"base"}, length
 	case op == 0x32: // RDMSR
-		return []string{"rax", "rdx"}, true
+		return []string{"rax", "rdx"}, length
 	case op == 0x20: // MOV from a control register
-		return []string{"rax", "rcx", "rdx", "rbx", "rsp", "register"}, true
+		return []string{"rax", "rcx", "rdx", "rbx", "rsp", "register"}, length + 1
 	}
-	return nil, false
+	return nil, 0
+}
+
+// operand is the length of a ModRM byte and what belongs to it.
+func operand(code []byte) int {
+	mod, rm := code[0]>>6, code[0]&7
+	length := 1
+	if mod != 3 && rm == 4 {
+		length++
+		if mod == 0 && code[1]&7 == 5 {
+			return length + 4
+		}
+	}
+	switch {
+	case mod == 1:
+		length++
+	case mod == 2, mod == 0 && rm == 5:
+		length += 4
+	}
+	return length
 }
 
 // FuzzEmulate has a guest fault on any instruction with any registers and
@@ -125,6 +152,7 @@ func FuzzEmulate(f *testing.F) {
 	for v := range uint8(vectors) {
 		f.Add([]byte{0x90}, uint64(1)<<47-1, uint64(msrFSBase), uint64(modelData+0x5005), uint64(emulateIDT), uint16(0x1ff), v)
 	}
+	f.Add([]byte{0xcc}, uint64(emulateCode), uint64(0), uint64(modelData-8), uint64(emulateIDT), uint16(0xfff), uint8(vectorPF))
 	f.Add([]byte{0x0f, 0x30}, uint64(emulateCode), uint64(msrGSBase), uint64(1)<<50, uint64(0), uint16(0), uint8(vectorGP))
 	f.Add([]byte{0x0f, 0x32}, uint64(emulateCode), uint64(msrEFER), uint64(1)<<50, uint64(0), uint16(0), uint8(vectorGP))
 	f.Add([]byte{0xfa}, uint64(modelEnd-1), uint64(0), uint64(0), uint64(0), uint16(0), uint8(vectorGP))
@@ -189,7 +217,7 @@ func emulatedAmiss(was, now cpuState, before, after []byte) bool {
 		return true
 	}
 	code := before[was.rip-modelData:]
-	allowed, next := mayChange(code[:min(len(code), maxInstruction)])
+	allowed, length := mayChange(code[:min(len(code), maxInstruction)])
 	if allowed == nil || !bytes.Equal(before, after) {
 		return true
 	}
@@ -204,10 +232,9 @@ func emulatedAmiss(was, now cpuState, before, after []byte) bool {
 			return true
 		}
 	}
-	if next {
-		length := now.rip - was.rip
-		oneRegister := len(changed) <= 1 || slices.Equal(changed, []string{"rax", "rdx"})
-		return length < 1 || length > 15 || !oneRegister
+	if length > 0 {
+		oneThing := len(changed) <= 1 || slices.Equal(changed, []string{"rax", "rdx"})
+		return now.rip-was.rip != uint64(length) || !oneThing
 	}
 	// A return takes everything off the stack, and leaves what is the tender's.
 	sp := was.gpr[4]
@@ -237,10 +264,10 @@ func checkDelivered(t *testing.T, c *cpu, was cpuState, vector int, code uint64,
 		return c.mem.b[addr:][:n]
 	}
 	gate := read(was.idt.base+16*uint64(vector), 16)
-	if vector*16+15 > int(was.idt.limit) || gate[5]&0x80 == 0 {
+	handler := uint64(le.Uint16(gate)) | uint64(le.Uint16(gate[6:]))<<16 | uint64(le.Uint32(gate[8:]))<<32
+	if vector*16+15 > int(was.idt.limit) || gate[5]&0x8e != 0x8e || int64(handler)>>47 != 0 && int64(handler)>>47 != -1 {
 		t.Fatal("a handler that the guest does not have")
 	}
-	handler := uint64(le.Uint16(gate)) | uint64(le.Uint16(gate[6:]))<<16 | uint64(le.Uint32(gate[8:]))<<32
 	top := was.gpr[4]
 	if ist := gate[4] & 7; ist != 0 {
 		d := read(was.gdt.base+uint64(was.tr&^7), 16)

@@ -185,8 +185,8 @@ func FuzzHypercall(f *testing.F) {
 	}{
 		{1, at, 0, 0, 0, 0}, {1, modelEnd - 8, 0, 0, 0, 0}, {1, modelEnd - 7, 0, 0, 0, 0}, {1, modelData - 4, 0, 0, 0, 0},
 		{2, at, at, 5, 0, 0}, {2, at, modelLow, modelEnd - modelLow, 0, 0}, {2, modelLow + 1, 0, 0, 0, 0}, {2, at, 1, 0, 0, 0},
-		{3, at, 0, 0, 0, 0}, {3, at, ^uint64(0), 0, 0, 0},
-		{4, at, 3, 512, at + 64, 512}, {4, at, 3, ^uint64(0), at, 2}, {4, at, 3, 8191, at, 1}, {4, at, 3, 8192, at, 0}, {4, at, 6, 4096, modelLow, 512},
+		{3, at, 0, 0, 0, 0}, {3, at, ^uint64(0), 0, 0, 0}, {3, modelEnd - 24, 0, 0, 0, 0}, {3, modelEnd - 23, 0, 0, 0, 0},
+		{4, at, 3, 512, at + 64, 512}, {4, at, 3, ^uint64(0), at, 2}, {4, at, 3, 1, at, ^uint64(0)}, {4, at, 3, 8191, at, 1}, {4, at, 3, 8192, at, 0}, {4, at, 6, 4096, modelLow, 512},
 		{5, at, 3, 512, at + 64, 512}, {5, at, 3, 0, at, modelDisk}, {5, at, 6, 512, at + 64, 1024}, {5, at, 6, 1000, at, 1}, {5, at, 3, 0, modelData - 1, 2},
 		{6, at, 1, at, 64, 0}, {6, at, 2, modelEnd - 8, 8, 0}, {6, at, 5, modelLow, 1500, 0}, {6, at, 64, 0, 0, 0}, {6, at, 1 << 32, 0, 0, 0},
 		{7, at, 1, at + 64, 64, 0}, {7, at, 1, at - 1, 64, 0}, {7, at, 1, modelData, modelEnd - modelData, 0}, {7, at, 2, at, 64, 0}, {7, at, 4, at, 64, 0}, {7, at, 5, at, 0, 0}, {7, at, 1, modelData - 1, 1, 0},

@@ -88,7 +88,7 @@ func TestUpstreamMisplacesLongJumps(t *testing.T) {
 // both defects: every rule as a policy of its own, stripped of the checks in
 // front and the default action behind, and given a fresh load of the number.
 // Conditions on the instruction pointer it cannot express.
-func elasticProgram(t *testing.T, p *Policy) []bpf.Instruction {
+func elasticProgram(t testing.TB, p *Policy) []bpf.Instruction {
 	t.Helper()
 	const prologue = 5 // load and check of the architecture, load of the number, check for x32
 	kill := bpf.RetConstant{Val: uint32(Kill)}
@@ -118,7 +118,7 @@ func elasticProgram(t *testing.T, p *Policy) []bpf.Instruction {
 	return append(prog, bpf.RetConstant{Val: uint32(p.Deny)})
 }
 
-func elasticConditions(t *testing.T, r *Rule) elastic.ArgumentConditions {
+func elasticConditions(t testing.TB, r *Rule) elastic.ArgumentConditions {
 	t.Helper()
 	var conds elastic.ArgumentConditions
 	for _, c := range r.Conds {

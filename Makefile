@@ -4,13 +4,15 @@
 # make fuzz    run every fuzz target for FUZZTIME=30s, or those that FUZZ=REGEXP names
 # make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
 #              an emulated machine
+# make reproducible  build twice, in different places, and compare
+# make sbom    write gocat.cdx.json, what ./gocat is made of (CycloneDX)
 
 # One static binary, built by the Go toolchain alone. The version control stamp
 # would fail in a checkout that belongs to somebody else.
 export CGO_ENABLED = 0
 export GOFLAGS = -buildvcs=false
 
-.PHONY: build run test fuzz test-qemu check-go clean
+.PHONY: build run test fuzz test-qemu reproducible sbom check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
@@ -39,9 +41,15 @@ fuzz: check-go
 test-qemu: check-go
 	go run ./internal/qemutest
 
+reproducible: check-go
+	@.ci/reproducible
+
+sbom: build
+	go run ./internal/sbom gocat > gocat.cdx.json
+
 check-go:
 	@command -v go >/dev/null || { echo 'gocat needs Go, at least version $(shell sed -n "s/^go //p" go.mod): https://go.dev/dl' >&2; exit 1; }
 	@go version
 
 clean:
-	rm -f gocat cat.spt cat.hvt skipped.log
+	rm -f gocat cat.spt cat.hvt gocat.cdx.json skipped.log

@@ -56,6 +56,7 @@ var allowed = map[string]struct {
 	"gocat/internal/device": {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},
 	"gocat/internal/doctor": {"golang.org/x/sys/unix", "asks the kernel what it can do"},
 	"gocat/internal/tender": {"golang.org/x/sys/unix", "opens the image; writes messages without package os"},
+	"gocat/internal/trace":  {"unsafe syscall golang.org/x/sys/unix", "ptrace and its registers; starts and waits for the traced process"},
 	"gocat/kvmhvt":          {"unsafe syscall golang.org/x/sys/unix", "KVM's ioctls and shared memory; confinement of all threads"},
 	"gocat/seccomp":         {"golang.org/x/sys/unix", "numbers and structures only: it makes no system call"},
 	"gocat/spt":             {"unsafe golang.org/x/sys/unix", "the stub's machine code; becomes the guest by execveat"},

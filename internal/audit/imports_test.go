@@ -51,15 +51,18 @@ var allowed = map[string]struct {
 	imports string
 	why     string
 }{
-	"gocat/cmd/gocat":       {"syscall golang.org/x/sys/unix", "standard output: closed pipes and full disks by error number; numbers of filters"},
-	"gocat/guest":           {"unsafe", "copies the bundled guests' routines out of the program's own text"},
-	"gocat/internal/device": {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},
-	"gocat/internal/doctor": {"golang.org/x/sys/unix", "asks the kernel what it can do"},
-	"gocat/internal/tender": {"golang.org/x/sys/unix", "opens the image; writes messages without package os"},
-	"gocat/internal/trace":  {"unsafe syscall golang.org/x/sys/unix", "ptrace and its registers; starts and waits for the traced process"},
-	"gocat/kvmhvt":          {"unsafe syscall golang.org/x/sys/unix", "KVM's ioctls and shared memory; confinement of all threads"},
-	"gocat/seccomp":         {"golang.org/x/sys/unix", "numbers and structures only: it makes no system call"},
-	"gocat/spt":             {"unsafe golang.org/x/sys/unix", "the stub's machine code; becomes the guest by execveat"},
+	"gocat/cmd/gocat":        {"syscall golang.org/x/sys/unix", "standard output: closed pipes and full disks by error number; numbers of filters"},
+	"gocat/guest":            {"unsafe", "copies the bundled guests' routines out of the program's own text"},
+	"gocat/internal/compare": {"syscall golang.org/x/sys/unix", "makes inputs of every kind; how guests end"},
+	"gocat/internal/device":  {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},
+	"gocat/internal/doctor":  {"golang.org/x/sys/unix", "asks the kernel what it can do"},
+	"gocat/internal/peer":    {"syscall golang.org/x/sys/unix", "children that die with it; images in memory"},
+	"gocat/internal/pty":     {"golang.org/x/sys/unix", "makes pseudoterminals and sets their modes"},
+	"gocat/internal/tender":  {"golang.org/x/sys/unix", "opens the image; writes messages without package os"},
+	"gocat/internal/trace":   {"unsafe syscall golang.org/x/sys/unix", "ptrace and its registers; starts and waits for the traced process"},
+	"gocat/kvmhvt":           {"unsafe syscall golang.org/x/sys/unix", "KVM's ioctls and shared memory; confinement of all threads"},
+	"gocat/seccomp":          {"golang.org/x/sys/unix", "numbers and structures only: it makes no system call"},
+	"gocat/spt":              {"unsafe golang.org/x/sys/unix", "the stub's machine code; becomes the guest by execveat"},
 }
 
 // TestSensitiveImports compares what gocat's own packages import with the list.

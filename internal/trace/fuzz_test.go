@@ -28,7 +28,8 @@ func FuzzRecords(f *testing.F) {
 		f.Add(bytes.Join([][]byte{
 			record(uint64(kvmhvt.RecordStarted)),
 			record(uint64(kvmhvt.RecordBegan)|call<<8, 1e9, 0, image.MinAddr, 1, 512, 64, 1e9),
-			record(done|call<<8|call<<32, 1e9, 1e6, image.MinAddr, call, 512, 64, 1e9, 64, 1<<63|3),
+			record(done|call<<8|call<<32, 1e9, 1e6, image.MinAddr, call, 512, 64, 1e9, 64, ^uint64(0)),
+			record(done|call<<8, 0, 0, 0, 3, 0, 0, 0, 0, 0), // the first handle that there is not
 		}, nil))
 	}
 	f.Add(record(^uint64(0), 1<<63, 1<<63, ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)))

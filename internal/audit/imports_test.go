@@ -56,6 +56,8 @@ var allowed = map[string]struct {
 	"gocat/internal/compare": {"syscall golang.org/x/sys/unix", "makes inputs of every kind; how guests end"},
 	"gocat/internal/device":  {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},
 	"gocat/internal/doctor":  {"golang.org/x/sys/unix", "asks the kernel what it can do"},
+	"gocat/internal/early":   {"unsafe golang.org/x/sys/unix", "runs before the Go runtime, of which it makes what Go code needs; restores signals"},
+	"gocat/internal/raw":     {"unsafe golang.org/x/sys/unix", "memory and system calls before there is a runtime"},
 	"gocat/internal/peer":    {"syscall golang.org/x/sys/unix", "children that die with it; images in memory"},
 	"gocat/internal/pty":     {"golang.org/x/sys/unix", "makes pseudoterminals and sets their modes"},
 	"gocat/internal/tender":  {"golang.org/x/sys/unix", "opens the image; writes messages without package os"},
@@ -104,8 +106,9 @@ var needs = []string{"os/signal", "golang.org/x/arch", "gocat/kvmhvt"}
 // TestStartImports shows that what runs a guest loads nothing heavy.
 func TestStartImports(t *testing.T) {
 	for path, forbidden := range map[string][]string{
-		"gocat/internal/fast": slices.Concat(heavy, needs),
-		"gocat/internal/hvt":  heavy,
+		"gocat/internal/early":  slices.Concat(heavy, needs),
+		"gocat/internal/tender": slices.Concat(heavy, needs),
+		"gocat/internal/hvt":    heavy,
 	} {
 		for _, p := range dependencies(t, path) {
 			for _, f := range forbidden {

@@ -1,15 +1,18 @@
 # make build   ./gocat, and the bundled cat as cat.spt and cat.hvt
 # make run     build, then run cat on a pipe, a file and /dev/null
 # make test    vet and test everything
+# make fuzz    run every fuzz target for FUZZTIME=30s, or those that FUZZ=REGEXP names
 # make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
 #              an emulated machine
+# make reproducible  build twice, in different places, and compare
+# make sbom    write gocat.cdx.json, what ./gocat is made of (CycloneDX)
 
 # One static binary, built by the Go toolchain alone. The version control stamp
 # would fail in a checkout that belongs to somebody else.
 export CGO_ENABLED = 0
 export GOFLAGS = -buildvcs=false
 
-.PHONY: build run test test-qemu check-go clean
+.PHONY: build run test fuzz test-qemu reproducible sbom check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
@@ -31,12 +34,22 @@ test: check-go
 	GOCAT_SKIPPED=$(CURDIR)/skipped.log go test -count=1 -timeout=10m ./...
 	@if [ -z "$$CI" ] && [ -s skipped.log ]; then echo 'Tests that were skipped, and what they lacked:'; sort skipped.log | uniq -c; fi
 
+FUZZTIME = 30s
+fuzz: check-go
+	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' .ci/fuzz
+
 test-qemu: check-go
 	go run ./internal/qemutest
+
+reproducible: check-go
+	@.ci/reproducible
+
+sbom: build
+	go run ./internal/sbom gocat > gocat.cdx.json
 
 check-go:
 	@command -v go >/dev/null || { echo 'gocat needs Go, at least version $(shell sed -n "s/^go //p" go.mod): https://go.dev/dl' >&2; exit 1; }
 	@go version
 
 clean:
-	rm -f gocat cat.spt cat.hvt skipped.log
+	rm -f gocat cat.spt cat.hvt gocat.cdx.json skipped.log

@@ -1,6 +1,7 @@
 package kvmhvt
 
 import (
+	"bytes"
 	"fmt"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -72,7 +73,7 @@ func (c *cpu) privileged() (bool, error) {
 	case x86asm.RDMSR:
 		err = c.readMSR()
 	case x86asm.MOV:
-		err = c.moveSpecial(inst)
+		err = c.moveSpecial(&inst, raw)
 	case x86asm.LRET:
 		return true, c.farReturn(inst)
 	case x86asm.IRETQ:
@@ -221,13 +222,14 @@ func (c *cpu) read16(inst x86asm.Inst, arg x86asm.Arg) (uint16, error) {
 
 // moveSpecial emulates MOV to segment registers and from and to control
 // registers. Writes that would change a control register are not known.
-func (c *cpu) moveSpecial(inst x86asm.Inst) error {
+func (c *cpu) moveSpecial(inst *x86asm.Inst, raw []byte) error {
 	dst, _ := inst.Args[0].(x86asm.Reg)
 	src, _ := inst.Args[1].(x86asm.Reg)
 	switch {
 	case dst >= x86asm.ES && dst <= x86asm.GS:
 		return nil // all segments are flat
 	case src >= x86asm.CR0 && src <= x86asm.CR15:
+		setControlLen(inst, raw)
 		v, ok := c.control(src)
 		r := c.register(dst)
 		if !ok || r == nil {
@@ -236,6 +238,7 @@ func (c *cpu) moveSpecial(inst x86asm.Inst) error {
 		*r = v
 		return nil
 	case dst >= x86asm.CR0 && dst <= x86asm.CR15:
+		setControlLen(inst, raw)
 		v, ok := c.control(dst)
 		r := c.register(src)
 		if !ok || r == nil || *r != v {
@@ -247,6 +250,11 @@ func (c *cpu) moveSpecial(inst x86asm.Inst) error {
 	}
 	return errOther
 }
+
+// setControlLen corrects the length of a MOV from or to a control register: its
+// operand is a register whatever the mod field says, and the decoder counts the
+// bytes that a memory operand would have. Prefixes are never 0x0f.
+func setControlLen(inst *x86asm.Inst, raw []byte) { inst.Len = bytes.IndexByte(raw, 0x0f) + 3 }
 
 // control returns the value of a control register that a guest may see.
 func (c *cpu) control(reg x86asm.Reg) (uint64, bool) {

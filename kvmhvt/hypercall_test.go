@@ -2,7 +2,6 @@ package kvmhvt
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,72 +71,6 @@ func open(t testing.TB, path string, flags int) int {
 	}
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
-}
-
-// unwritable is a copy of the memory that no hypercall may change.
-func unwritable(s *services) []byte {
-	return append(bytes.Clone(s.mem.b[:minBase+0x2000]), s.mem.b[fuzzMemory:]...)
-}
-
-// FuzzHypercall makes any hypercall with any memory: the tender survives, says
-// why when it ends the guest, and changes nothing that the guest could not.
-func FuzzHypercall(f *testing.F) {
-	word := func(values ...uint64) (b []byte) {
-		for _, v := range values {
-			b = append(b, make([]byte, 8)...)
-			store64(b, len(b)-8, v)
-		}
-		return b
-	}
-	const at = minBase + 0x2000
-	f.Add(uint8(hcPuts), uint32(at), word(at, 5))
-	f.Add(uint8(hcPoll), uint32(at), word(0))
-	f.Add(uint8(hcNetRead), uint32(at), word(1, at+64, 64))
-	f.Add(uint8(hcNetRead), uint32(at), word(2, minBase, 64))
-	f.Add(uint8(hcNetWrite), uint32(at), word(1, fuzzMemory-8, 8))
-	f.Add(uint8(hcBlockRead), uint32(at), word(3, 512, at+64, 512))
-	f.Add(uint8(hcBlockWrite), uint32(at), word(3, ^uint64(0), at, 2))
-	f.Add(uint8(hcHalt), uint32(fuzzMemory-16), word(at, 7))
-	s := newServices(f)
-	before := unwritable(s)
-	f.Fuzz(func(t *testing.T, nr uint8, addr uint32, arg []byte) {
-		if addr >= at && int(addr) < fuzzMemory {
-			copy(s.mem.b[addr:fuzzMemory], arg)
-		}
-		_, err := s.hypercall(int(nr), uint64(addr))
-		var why *stop
-		if err != nil && (!errors.As(err, &why) || why.status == 0 || why.reason == "") {
-			t.Errorf("error %v", err)
-		}
-		if !bytes.Equal(before, unwritable(s)) {
-			t.Fatal("memory changed that the guest cannot write")
-		}
-	})
-}
-
-// FuzzRing serves rings with any indices and entries.
-func FuzzRing(f *testing.F) {
-	f.Add(uint32(1), uint32(0), []byte{ringNetWrite, 0, 0, 0, 1})
-	f.Add(uint32(0xffffffff), uint32(7), []byte{ringNetRead, 0, 0, 0, 1, 0, 0, 0, 0, 0x20, 0x10, 0, 0, 0, 0, 0, 8})
-	s := newServices(f)
-	before := unwritable(s)[:minBase+0x2000]
-	f.Fuzz(func(t *testing.T, tail, head uint32, entries []byte) {
-		r := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1, entHead: head}
-		copy(r.b[ringEntries:ringResults], entries)
-		r.field(ringEntTail).Store(tail)
-		served := r.pending()
-		err := r.drain()
-		var why *stop
-		if err != nil && !errors.As(err, &why) {
-			t.Errorf("error %v", err)
-		}
-		if err == nil && (r.entHead != head+served || served > 0 && r.field(ringEntHead).Load() != r.entHead) {
-			t.Errorf("from %d, %d requests, now %d", head, served, r.entHead)
-		}
-		if !bytes.Equal(before, unwritable(s)[:len(before)]) {
-			t.Fatal("memory changed that the guest cannot write")
-		}
-	})
 }
 
 func TestHypercallResults(t *testing.T) {

@@ -96,7 +96,7 @@ func (l *layout) allows(addr, n uint64, prot image.Prot) bool {
 		}
 		return 1
 	})
-	for ; i < len(l.regions) && l.regions[i].start < end; i++ {
+	for ; i < len(l.regions) && l.regions[i].start < end && n > 0; i++ {
 		if l.regions[i].prot&prot != prot {
 			return false
 		}

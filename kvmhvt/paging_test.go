@@ -52,39 +52,68 @@ func randomImage(r *rand.Rand, size uint64) *image.Image {
 	return img
 }
 
-// TestPageTables compares the page tables of random images with what every page
-// must allow, and what hypercalls allow with the page tables.
+// TestPageTables checks the page tables of random images.
 func TestPageTables(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
 		size := uint64(1+r.IntN(20)) * blockSize
-		img := randomImage(r, size)
-		l, err := newLayout(img, size, uint64(r.IntN(2))*ringReserve)
-		if err != nil {
-			t.Fatal(err)
+		checkPageTables(t, randomImage(r, size), size, uint64(r.IntN(2))*ringReserve)
+	}
+}
+
+// FuzzPageTables checks the page tables of any image: four bytes a segment.
+func FuzzPageTables(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 1, 1, 2, 0, 3}, uint8(1), false)
+	f.Add([]byte{255, 0, 2, 2, 7, 0, 1, 3, 0, 0xff, 3, 1}, uint8(5), true)
+	f.Add([]byte(nil), uint8(0), true)
+	f.Fuzz(func(t *testing.T, segments []byte, blocks uint8, ring bool) {
+		size, extra := (uint64(blocks%16)+1)*blockSize, uint64(0)
+		if ring {
+			extra = ringReserve
 		}
-		sys := make([]byte, l.systemSize())
-		l.pageTables(sys, 3)
-		mem := guestMemory{layout: l}
-		for page := uint64(0); page < l.total+4*blockSize; page += image.PageSize {
-			prot := expected(img, l.total, page)
-			phys, rights, ok := walk(sys, page)
-			if ok != (prot != 0) || ok != l.mapped(page) {
-				t.Fatalf("page %#x of %v: mapped is %v", page, prot, ok)
+		img := &image.Image{Target: image.HVT, Version: 2, Entry: image.MinAddr, End: image.MinAddr}
+		for ; len(segments) >= 4; segments = segments[4:] {
+			start := img.End + uint64(segments[0])*image.PageSize
+			end := start + (1+uint64(segments[1])+uint64(segments[2]%8)<<8)*image.PageSize
+			prot := []image.Prot{image.R, image.X, image.R | image.X, image.R | image.W, image.W}[segments[3]%5]
+			if end > size {
+				break
 			}
-			if page < l.size {
-				if got := mem.layout.allows(page, image.PageSize, image.W); got != (prot&image.W != 0) {
-					t.Fatalf("page %#x of %v: hypercalls may write: %v", page, prot, got)
-				}
-			} else if mem.layout.allows(page, 1, image.R) {
-				t.Fatalf("page %#x past %#x can be read by hypercalls", page, l.size)
+			img.Segments = append(img.Segments, image.Segment{Start: start, End: end, Vaddr: start, Memsz: end - start, Prot: prot})
+			img.End = end
+		}
+		checkPageTables(t, img, size, extra)
+	})
+}
+
+// checkPageTables compares an image's page tables with what every page must
+// allow, and what hypercalls allow with the page tables.
+func checkPageTables(t *testing.T, img *image.Image, size, extra uint64) {
+	t.Helper()
+	l, err := newLayout(img, size, extra)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys := make([]byte, l.systemSize())
+	l.pageTables(sys, 3)
+	for page := uint64(0); page < l.total+4*blockSize; page += image.PageSize {
+		prot := expected(img, l.total, page)
+		phys, rights, ok := walk(sys, page)
+		if ok != (prot != 0) || ok != l.mapped(page) {
+			t.Fatalf("page %#x of %v: mapped is %v", page, prot, ok)
+		}
+		if page < l.size {
+			if got := l.allows(page, image.PageSize, image.W); got != (prot&image.W != 0) {
+				t.Fatalf("page %#x of %v: hypercalls may write: %v", page, prot, got)
 			}
-			if !ok {
-				continue
-			}
-			if phys != page || rights&pteU == 0 || rights&pteW != 0 != (prot&image.W != 0) || rights&pteNX == 0 != (prot&image.X != 0) {
-				t.Fatalf("page %#x of %v: at %#x with %#x", page, prot, phys, rights)
-			}
+		} else if l.allows(page, 1, image.R) {
+			t.Fatalf("page %#x past %#x can be read by hypercalls", page, l.size)
+		}
+		if !ok {
+			continue
+		}
+		if phys != page || rights&pteU == 0 || rights&pteW != 0 != (prot&image.W != 0) || rights&pteNX == 0 != (prot&image.X != 0) {
+			t.Fatalf("page %#x of %v: at %#x with %#x", page, prot, phys, rights)
 		}
 	}
 }

@@ -73,6 +73,10 @@ func parameters(nr uint32) string {
 		return "fd request"
 	case unix.SYS_MMAP, unix.SYS_MPROTECT:
 		return "addr size prot flags"
+	case unix.SYS_RECVFROM, unix.SYS_SENDTO:
+		return "fd buf size flags addr"
+	case unix.SYS_POLL:
+		return "fds count timeout"
 	case unix.SYS_CLOCK_GETTIME:
 		return "clock"
 	case unix.SYS_ARCH_PRCTL, unix.SYS_PRCTL:

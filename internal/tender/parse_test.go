@@ -106,21 +106,3 @@ func TestOneLine(t *testing.T) {
 		}
 	}
 }
-
-// Whatever the arguments, the guest gets the last of them untouched.
-func FuzzParse(f *testing.F) {
-	f.Add("--mem=4\x00--net:a=@0\x00--\x00k\x00--mem=1")
-	f.Add("--net\x00a=tap0\x00-h")
-	f.Add("-\x00--block-sector-size:=\x00")
-	f.Fuzz(func(t *testing.T, line string) {
-		args := strings.Split(line, "\x00")
-		inv, err := Parse(args, Table())
-		if err != nil || inv.Kernel == "" {
-			return
-		}
-		guest := append([]string{inv.Kernel}, inv.Args...)
-		if len(guest) > len(args) || strings.Join(guest, "\x00") != strings.Join(args[len(args)-len(guest):], "\x00") {
-			t.Errorf("%q: kernel and arguments are %q", args, guest)
-		}
-	})
-}

@@ -1,0 +1,4 @@
+// Package audit has tests of what gocat is made of: which packages may do unsafe
+// things, what a start-up may load, and what docs/surface.md says is left to a
+// guest.
+package audit

@@ -127,14 +127,20 @@ func (p *Port) call(nr uintptr, b []byte, flags uintptr) (int, unix.Errno) {
 }
 
 // ready returns 0 when the event has come, or an end or error that the call
-// itself will report.
+// itself will report. A signal that is due interrupts poll(2) even where it does
+// not wait.
 func (p *Port) ready(event int16) unix.Errno {
-	fd := unix.PollFd{Fd: int32(p.FD), Events: event}
-	n, _, errno := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&fd)), 1, 0)
-	if errno == 0 && n == 0 {
-		return unix.EAGAIN
+	for {
+		fd := unix.PollFd{Fd: int32(p.FD), Events: event}
+		n, _, errno := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&fd)), 1, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno == 0 && n == 0 {
+			return unix.EAGAIN
+		}
+		return errno
 	}
-	return errno
 }
 
 // reopen opens the pipe or terminal behind fd anew, non-blocking.

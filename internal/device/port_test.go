@@ -364,3 +364,36 @@ func TestPortErrors(t *testing.T) {
 		t.Errorf("write to a read end: %d, %v", n, errno)
 	}
 }
+
+// A signal interrupts poll(2) even where it does not wait; a read does not tell.
+func TestPortSignals(t *testing.T) {
+	r, _ := pipe(t)
+	testhost.Tmpfs(t, "/proc")
+	_, p := port(t, r)
+	if p.Via != Polled {
+		t.Fatalf("port %+v", *p)
+	}
+	pid, tid := unix.Getpid(), unix.Gettid() // Tmpfs has locked the thread
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				unix.Tgkill(pid, tid, unix.SIGURG)
+			}
+		}
+	}()
+	buf := make([]byte, 1)
+	for range 100_000 {
+		if n, errno := p.Read(buf); errno != unix.EAGAIN {
+			t.Errorf("read of nothing: %d, %v", n, errno)
+			break
+		}
+	}
+	close(done)
+	<-stopped
+}

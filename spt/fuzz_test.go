@@ -14,6 +14,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
 	"gocat/seccomp"
 )
 
@@ -83,6 +84,10 @@ const (
 	fuzzLowMapped
 	fuzzLowSealed
 	fuzzVdsoSealed
+	fuzzIsolate // as gocat run does by default
+	fuzzReport
+	fuzzFiltered // a filter was inherited
+	fuzzRefuses
 )
 
 // FuzzSeal seals any guest and runs its plan in a model of the kernel. What the
@@ -98,6 +103,9 @@ func FuzzSeal(f *testing.F) {
 	f.Add(text, []byte{0, 1, 3, 2}, uint16(fuzzLowMapped|fuzzVdsoSealed|fuzzQuiet), uint8(0), "", "")
 	f.Add(text, []byte(nil), uint16(fuzzNoStdout), uint8(0), "", "")
 	f.Add(text, []byte(nil), uint16(fuzzLowSealed), uint8(0), "", "")
+	f.Add(more, []byte{0, 0, 2, 3}, uint16(fuzzIsolate), uint8(3), "", "cat")
+	f.Add(more, []byte{0, 0, 5, 4}, uint16(fuzzIsolate|fuzzReport|fuzzRefuses), uint8(3), "", "cat")
+	f.Add(more, []byte{0, 0}, uint16(fuzzIsolate|fuzzReport|fuzzFiltered|fuzzQuiet), uint8(3), "", "cat")
 	f.Add(text, bytes.Repeat([]byte{4, 1}, 63), uint16(0), uint8(0), strings.Repeat("x", MaxArgs), "")
 	f.Fuzz(func(t *testing.T, segments, devices []byte, flags uint16, heap uint8, args, name string) {
 		spec := image.Spec{Target: image.SPT, Version: 2, Segments: fuzzSegments(segments)}
@@ -106,6 +114,10 @@ func FuzzSeal(f *testing.F) {
 			Args: strings.ReplaceAll(args, "\x00", " "), Name: strings.ReplaceAll(name, "\x00", " "),
 			Strict: flags&fuzzStrict != 0, QuietFaults: flags&fuzzQuiet != 0, ExecHeap: flags&fuzzExecHeap != 0,
 		}
+		if flags&fuzzIsolate != 0 {
+			c.Isolate.Mode, c.Isolate.Cheap = isolate.Auto, isolate.CheapSPT
+		}
+		c.Isolate.Report = flags&fuzzReport != 0
 		spec.Manifest, c.Devices, inherited = fuzzDevices(devices)
 		for _, s := range spec.Segments {
 			if s.Prot&image.X != 0 {
@@ -129,7 +141,10 @@ func FuzzSeal(f *testing.F) {
 			return
 		}
 		k := loadSealed(t, c, out.Bytes())
-		k.noProc = flags&fuzzNoProc != 0
+		k.noProc, k.refuses = flags&fuzzNoProc != 0, flags&fuzzRefuses != 0
+		if flags&fuzzFiltered != 0 {
+			k.inherited = unix.SECCOMP_MODE_FILTER
+		}
 		k.pid = 2 - uint64(flags&fuzzProcess1)/fuzzProcess1
 		k.start(flags, inherited)
 		before := maps.Clone(k.fds)

@@ -22,6 +22,9 @@ type modelKernel struct {
 	low, high modelMapping   // below guest memory and above it
 	noProc    bool
 	pid       uint64
+	inherited uint64 // seccomp mode that the process starts with
+	refuses   bool   // every layer of isolation fails
+	last      uint64 // result of the call before
 	nnp       bool
 	filter    []byte // struct sock_filter, once installed
 	elf       []byte
@@ -106,9 +109,15 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 	if k.filter != nil {
 		return 0, fmt.Errorf("call %d after the filter", nr)
 	}
-	if nr < nrAround && a[0] <= 1<<31-1 {
+	if nr < nrLast && a[0] <= 1<<31-1 {
 		if result, ok, err := k.fileCall(nr, int(a[0]), a); ok || err != nil {
 			return result, err
+		}
+	}
+	switch nr {
+	case unix.SYS_UNSHARE, unix.SYS_CHROOT, unix.SYS_LANDLOCK_CREATE_RULESET:
+		if k.inherited != 0 {
+			return 0, fmt.Errorf("call %d under a filter that may kill for it", nr)
 		}
 	}
 	switch nr {
@@ -127,21 +136,63 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 	case unix.SYS_SIGALTSTACK, unix.SYS_RT_SIGACTION:
 		_, err := k.bytes(a[map[bool]int{true: 0, false: 1}[nr == unix.SYS_SIGALTSTACK]], 24)
 		return 0, err
+	case nrLast:
+		return k.last, nil
+	case unix.SYS_WRITE: // lines about layers
+		_, err := k.bytes(a[1], a[2])
+		return a[2], err
 	case unix.SYS_PRCTL:
 		switch a[0] {
 		case unix.PR_SET_NAME:
 			_, err := k.text(a[1])
 			return 0, err
+		case unix.PR_GET_SECCOMP:
+			return k.inherited, nil
+		case unix.PR_CAPBSET_DROP, unix.PR_SET_SECUREBITS, unix.PR_SET_DUMPABLE:
+			return k.layer(), nil
 		case unix.PR_SET_NO_NEW_PRIVS:
 			k.nnp = a[1] == 1 && a[2]|a[3]|a[4] == 0
 			return 0, nil
 		}
+	case unix.SYS_UNSHARE:
+		return k.layer(), nil
+	case unix.SYS_CHDIR, unix.SYS_CHROOT:
+		_, err := k.text(a[0])
+		return k.layer(), err
+	case unix.SYS_CAPSET:
+		_, err := k.bytes(a[1], 24)
+		return k.layer(), err
+	case unix.SYS_PRLIMIT64:
+		_, err := k.bytes(a[2], 16)
+		return k.layer(), err
+	case unix.SYS_LANDLOCK_CREATE_RULESET:
+		switch {
+		case k.refuses:
+			return errno(unix.EOPNOTSUPP), nil
+		case a[2] == unix.LANDLOCK_CREATE_RULESET_VERSION:
+			return 7, nil
+		}
+		_, err := k.bytes(a[0], a[1])
+		return k.add(modelFile{is: "ruleset", kind: "ruleset"}), err
+	case unix.SYS_LANDLOCK_RESTRICT_SELF:
+		if f := k.fds[int(a[0])]; f == nil || f.kind != "ruleset" || !k.nnp {
+			return 0, fmt.Errorf("landlock_restrict_self %#x, no_new_privs %v", a, k.nnp)
+		}
+		return 0, nil
 	case unix.SYS_SECCOMP:
 		return k.seccomp(a)
 	case unix.SYS_MUNMAP, nrAround, unix.SYS_MMAP:
 		return k.memory(nr, a)
 	}
 	return 0, fmt.Errorf("call %d with %#x, which this kernel does not know", nr, a)
+}
+
+// layer is the result of a call that sets up a layer of isolation.
+func (k *modelKernel) layer() uint64 {
+	if k.refuses {
+		return errno(unix.EPERM)
+	}
+	return 0
 }
 
 // fileCall makes a system call whose first argument is a descriptor.
@@ -319,6 +370,7 @@ func (k *modelKernel) run() (message string, end [6]uint64, err error) {
 		if err != nil {
 			return "", end, fmt.Errorf("step %d: %w", steps, err)
 		}
+		k.last = result
 		if result&le.Uint64(r[56:]) == le.Uint64(r[64:]) {
 			continue
 		}

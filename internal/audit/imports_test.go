@@ -57,6 +57,8 @@ var allowed = map[string]struct {
 	"gocat/internal/device":  {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},
 	"gocat/internal/doctor":  {"golang.org/x/sys/unix", "asks the kernel what it can do"},
 	"gocat/internal/early":   {"unsafe golang.org/x/sys/unix", "runs before the Go runtime, of which it makes what Go code needs; restores signals"},
+	"gocat/internal/hvt":     {"golang.org/x/sys/unix", "starts again in a user namespace; the user's number"},
+	"gocat/internal/isolate": {"golang.org/x/sys/unix", "numbers of namespaces, limits and Landlock's rights; asks the kernel why a layer does not hold"},
 	"gocat/internal/raw":     {"unsafe golang.org/x/sys/unix", "memory and system calls before there is a runtime"},
 	"gocat/internal/peer":    {"syscall golang.org/x/sys/unix", "children that die with it; images in memory"},
 	"gocat/internal/pty":     {"golang.org/x/sys/unix", "makes pseudoterminals and sets their modes"},

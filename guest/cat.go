@@ -59,6 +59,26 @@ type option struct {
 // exits with status 0 at end of file, 1 on an error of the device or the
 // console, 64 on an argument that it does not know.
 func Cat(target image.Target, variant Variant) ([]byte, error) {
+	switch variant {
+	case Simple:
+		return cat(target, 0)
+	case Advanced:
+		return cat(target, advancedSize)
+	}
+	return nil, fmt.Errorf("guest: unknown variant %d of cat", variant)
+}
+
+// CatReading is Cat's Advanced, but that it reads at most size bytes at once.
+func CatReading(target image.Target, size uint64) ([]byte, error) {
+	if size == 0 {
+		return nil, fmt.Errorf("guest: a cat that reads nothing")
+	}
+	return cat(target, size)
+}
+
+// cat makes a cat that reads at most readSize bytes at once, the MTU if that is
+// 0.
+func cat(target image.Target, readSize uint64) ([]byte, error) {
 	a := newAssembly()
 	a.target(target)
 	l := &a.link
@@ -66,13 +86,7 @@ func Cat(target image.Target, variant Variant) ([]byte, error) {
 	l.options = a.routine(optionsRoutine)
 	l.loop = a.routine(catLoopRoutine)
 	l.finish = a.routine(catFinishRoutine)
-	switch variant {
-	case Simple:
-	case Advanced:
-		l.readSize = advancedSize
-	default:
-		return nil, fmt.Errorf("guest: unknown variant %d of cat", variant)
-	}
+	l.readSize = readSize
 	l.optionTable = a.options()
 	l.netif = a.template("INF [netif] Plugging into stdin with mac " + put(putMAC) + " mtu " + put(putDec) + "\n")
 	l.usage = a.template(usage)

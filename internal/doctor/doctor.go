@@ -89,7 +89,7 @@ func (h *Host) Check() []Result {
 		{"proc", h.proc},
 		{"pipes", h.pipes},
 		{"spt guest", h.sptGuest},
-		{"kvm", h.kvm},
+		{"kvm", h.KVM},
 		{"landlock", h.landlock},
 		{"hvt guest", h.hvtGuest},
 		{"taps", h.taps},

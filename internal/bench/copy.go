@@ -121,8 +121,11 @@ func (l *lab) answer(s *subject, r *running, want byte) error {
 		if err == nil {
 			err = l.judge(e)
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			err = errors.New("ended without an answer")
+		case e.late:
+			err = fmt.Errorf("gave no answer within %v", l.patience)
 		}
 		return s.refused(err)
 	case b[0] != want:

@@ -111,7 +111,7 @@ func view(m Metric, base string) metricView {
 				}
 			}
 		} else if row.Subject == base {
-			rv.Ratio = "1"
+			rv.Ratio = "1 is " + human(row.Median, m.Unit)
 		}
 		for _, name := range v.Columns {
 			cell := ""
@@ -247,7 +247,7 @@ func (r *Report) speed() *speedView {
 	for i, name := range order {
 		line := speedLine{Subject: name, Class: i % lineClasses}
 		for _, p := range points[name] {
-			at := speedPoint{x.at(p.size), height(p.rate), fmt.Sprintf("%s, %s: %s GiB/s", name, human(p.size, bytesUnit), digits(p.rate))}
+			at := speedPoint{x.at(p.size), height(p.rate), fmt.Sprintf("%s, %s: %s GiB/s", name, human(p.size, bytesUnit), quotient(p.rate))}
 			if n := len(line.Points); n > 0 {
 				last := line.Points[n-1]
 				line.Segments = append(line.Segments, speedSegment{last.X, last.Y, at.X, at.Y})

@@ -119,8 +119,8 @@ func human(v float64, unit string) string {
 	return digits(v/last.factor) + " " + last.name
 }
 
-// digits is a number with three significant digits, but no more than its integer
-// part has before the point, and none after it that are zero in a whole number.
+// digits is a number with three significant digits, all of its integer part, and
+// no digits after the point in a whole number.
 func digits(v float64) string {
 	size := max(v, -v)
 	switch {
@@ -130,8 +130,19 @@ func digits(v float64) string {
 		return fmt.Sprintf("%.0f", v)
 	case size >= 9.995:
 		return fmt.Sprintf("%.1f", v)
-	case size >= 0.0995:
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// quotient is a ratio with three significant digits.
+func quotient(v float64) string {
+	switch {
+	case v >= 99.95:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 9.995:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 0.0995:
 		return fmt.Sprintf("%.2f", v)
 	}
-	return fmt.Sprintf("%.3g", v)
+	return fmt.Sprintf("%.3f", v)
 }

@@ -96,8 +96,11 @@ type lab struct {
 
 func newLab(ctx context.Context, c *Config) (*lab, error) {
 	l := &lab{
-		ctx: ctx, gocat: c.Gocat, env: os.Environ(), attr: peer.Attr(), patience: patience,
+		ctx: ctx, gocat: c.Gocat, env: os.Environ(), attr: peer.Attr(), patience: defaultPatience,
 		images: map[string]*peer.Image{}, sealed: map[string]*memfd{},
+	}
+	if c.Quick {
+		l.patience = quickPatience
 	}
 	var err error
 	if l.null, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
@@ -116,9 +119,11 @@ func newLab(ctx context.Context, c *Config) (*lab, error) {
 	return l, nil
 }
 
-// patience is how long a process may take before it is killed, and its subject
-// has failed.
-const patience = 20 * time.Second
+// How long a process may take before it is killed, and its subject has failed.
+const (
+	quickPatience   = 6 * time.Second
+	defaultPatience = 20 * time.Second
+)
 
 func (l *lab) close() {
 	l.guard.close()

@@ -76,11 +76,11 @@ func (t *text) printf(format string, args ...any) {
 // metric prints a table with a line a subject.
 func (t *text) metric(m Metric, base string, width int) {
 	columns := m.compared(base)
-	t.printf("  %s:\n  %-*s  %-14s  %6s", m.Title, width, "", "median", "rounds")
+	header := fmt.Sprintf("  %-*s  %-14s  %6s", width, "", "median", "rounds")
 	for _, c := range columns {
-		t.printf("  %-22s", "to "+c)
+		header += fmt.Sprintf("  %-22s", "to "+c)
 	}
-	t.printf("\n")
+	t.printf("  %s:\n%s\n", m.Title, strings.TrimRight(header, " "))
 	for _, row := range m.Rows {
 		line := fmt.Sprintf("  %-*s  %-14s  %6d", width, row.Subject, spread(row.Estimate, m.Unit), row.N)
 		for _, c := range columns {
@@ -107,9 +107,9 @@ func spread(e Estimate, unit string) string {
 
 // times is a ratio with its interval.
 func times(r Ratio) string {
-	s := digits(r.Median) + "x"
+	s := quotient(r.Median) + "x"
 	if r.Interval() {
-		s += " [" + digits(r.Low) + ", " + digits(r.High) + "]"
+		s += " [" + quotient(r.Low) + ", " + quotient(r.High) + "]"
 	}
 	if !r.Significant() {
 		s += " ~"

@@ -1,6 +1,8 @@
 # make build   ./gocat, and the bundled cat as cat.spt and cat.hvt
 # make run     build, then run cat on a pipe, a file and /dev/null
 # make test    vet and test everything
+# make bench   build, then measure it next to cat (five minutes); BENCH has options
+#              of gocat bench, such as BENCH=--quick
 # make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
 #              an emulated machine
 
@@ -9,7 +11,7 @@
 export CGO_ENABLED = 0
 export GOFLAGS = -buildvcs=false
 
-.PHONY: build run test test-qemu check-go clean
+.PHONY: build run test bench test-qemu check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
@@ -30,6 +32,9 @@ test: check-go
 	@rm -f skipped.log
 	GOCAT_SKIPPED=$(CURDIR)/skipped.log go test -count=1 -timeout=10m ./...
 	@if [ -z "$$CI" ] && [ -s skipped.log ]; then echo 'Tests that were skipped, and what they lacked:'; sort skipped.log | uniq -c; fi
+
+bench: build
+	@./gocat bench $(BENCH)
 
 test-qemu: check-go
 	go run ./internal/qemutest

@@ -100,7 +100,7 @@ func benchmarks(quick bool) []*benchmark {
 
 	requests := func(s *subject) int {
 		if s.tender.Target == image.SPT {
-			return pick(50_000, 200_000)
+			return pick(100_000, 500_000)
 		}
 		return pick(1000, 3000)
 	}

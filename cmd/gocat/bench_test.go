@@ -125,6 +125,7 @@ func TestBenchWrongResults(t *testing.T) {
 		missing                       string // reason, if it is not a failure
 	}{
 		{"a good cat", "solo5-spt", "exec cat", "throughput/64KiB", "", ""},
+		{"a child that it leaves", "solo5-spt", "sleep 1000 & exec cat", "first-byte", "", ""},
 		{"altered", "solo5-spt", `exec tr '\123' '\124'`, "throughput/64KiB", "wrong output: byte ", ""},
 		{"cut short", "solo5-spt", "head -c 1000000; exec cat > /dev/null", "throughput/64KiB", "wrong output: 1000000 bytes of ", ""},
 		{"too much", "solo5-spt", "cat; echo", "throughput/64KiB", "wrong output: byte ", ""},

@@ -8,7 +8,7 @@ import (
 // gocat run must have started its guest before the packages that only other
 // commands need are initialised: see package fast.
 func TestRunIsFast(t *testing.T) {
-	slow := regexp.MustCompile(`(?m)^init (github\.com/spf13/|net|regexp|text/template|gocat/cmd|main).* @`)
+	slow := regexp.MustCompile(`(?m)^init (github\.com/spf13/|golang\.org/x/perf|html|net|regexp|text/template|gocat/cmd|gocat/internal/bench|main).* @`)
 	trace := []string{"GODEBUG=inittrace=1"}
 	for _, test := range []struct {
 		name, program string

@@ -199,10 +199,13 @@ func (r *runner) benchmark(b *benchmark, share time.Duration) (Benchmark, error)
 			}
 			break
 		}
-		for s, err := range failed {
-			result.Missing = append(result.Missing, missing(s, err))
-			active = slices.DeleteFunc(active, func(a *runs) bool { return a.subject == s })
-		}
+		active = slices.DeleteFunc(active, func(a *runs) bool {
+			err := failed[a.subject]
+			if err != nil {
+				result.Missing = append(result.Missing, missing(a.subject, err))
+			}
+			return err != nil
+		})
 	}
 	r.summarise(b, &result, active)
 	return result, nil

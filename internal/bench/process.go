@@ -75,6 +75,7 @@ func (l *lab) wait(p *process) (end, error) {
 	if err != nil {
 		return e, fmt.Errorf("waitid: %w", err)
 	}
+	unix.Kill(-p.pid, unix.SIGKILL) // what it has started and left: it may keep the pipes open
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	if _, err := unix.Wait4(p.pid, &status, 0, &usage); err != nil {

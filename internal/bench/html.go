@@ -113,7 +113,7 @@ func view(m Metric, base string) metricView {
 				}
 			}
 		} else if row.Subject == base {
-			rv.Ratio = "1 is " + human(row.Median, m.Unit)
+			rv.Ratio = "1 (" + human(row.Median, m.Unit) + ")"
 		}
 		for _, name := range v.Columns {
 			cell := ""

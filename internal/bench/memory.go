@@ -69,8 +69,10 @@ func (l *lab) idle(s *subject, n int) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range cats {
-		r.in.closeWrite()
+	if !s.spins {
+		for _, r := range cats {
+			r.in.closeWrite()
+		}
 	}
 	for _, r := range cats {
 		if _, err := l.endCat(s, r); err != nil {

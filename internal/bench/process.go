@@ -23,7 +23,7 @@ type command struct {
 type process struct {
 	pid   int
 	began time.Time // just before it was started
-	limit time.Time // when the guard kills it
+	limit time.Time // when the guard kills it; the guard's
 
 	mu     sync.Mutex
 	reaped bool
@@ -145,9 +145,14 @@ func (g *guard) check(now time.Time, all bool) {
 	}
 }
 
+// add watches a process. Those that run already get as much time as it has: they
+// wait for it.
 func (g *guard) add(p *process) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for other := range g.live {
+		other.limit = p.limit
+	}
 	g.live[p] = true
 }
 

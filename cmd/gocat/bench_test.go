@@ -60,14 +60,14 @@ func TestBenchQuick(t *testing.T) {
 		t.Errorf("host %+v", got.Host)
 	}
 	want := map[string]string{
-		"start":            "cat spt sealed hvt hvt-cpl0",
-		"first-byte":       "cat spt sealed hvt hvt-cpl0",
-		"throughput/4KiB":  "cat spt sealed hvt hvt-cpl0",
-		"throughput/64KiB": "cat spt sealed hvt hvt-cpl0",
-		"throughput/1MiB":  "cat spt sealed hvt hvt-cpl0",
+		"start":            "cat spt sealed hvt hvt-cpl0 hvt-ring",
+		"first-byte":       "cat spt sealed hvt hvt-cpl0 hvt-ring",
+		"throughput/4KiB":  "cat spt sealed hvt hvt-cpl0 hvt-ring",
+		"throughput/64KiB": "cat spt sealed hvt hvt-cpl0 hvt-ring",
+		"throughput/1MiB":  "cat spt sealed hvt hvt-cpl0 hvt-ring",
 		"round-trip/clock": "spt sealed hvt hvt-cpl0",
 		"round-trip/read":  "spt sealed hvt hvt-cpl0 hvt-ring",
-		"wake-up":          "cat spt sealed hvt hvt-cpl0",
+		"wake-up":          "cat spt sealed hvt hvt-cpl0 hvt-ring",
 		"memory":           "cat spt sealed hvt hvt-cpl0 hvt-ring",
 		"idle":             "cat spt sealed hvt hvt-cpl0 hvt-ring",
 	}

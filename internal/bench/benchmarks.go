@@ -34,10 +34,6 @@ func everything(*subject) bool { return true }
 // guests leaves out the host's cat.
 func guests(s *subject) bool { return s.tender != nil }
 
-// noRing leaves out the tender that offers the network ring, where the guest
-// would not use it.
-func noRing(s *subject) bool { return !s.ring }
-
 // buffer is a size of the cat's buffer, and how much is copied with it: less with
 // a small one, which takes longer.
 type buffer struct {
@@ -70,12 +66,12 @@ func benchmarks(quick bool) []*benchmark {
 	all := []*benchmark{{
 		name: "start", title: "Start to exit", weight: weight(2, 25), rounds: 400,
 		about:   "A guest that prints a line and exits; cat copies /dev/null.",
-		metrics: []Metric{wall, cpu}, includes: noRing,
+		metrics: []Metric{wall, cpu}, includes: everything,
 		measure: func(l *lab, s *subject) (sample, error) { return l.startToExit(s) },
 	}, {
 		name: "first-byte", title: "First byte", weight: weight(2, 20), rounds: 300,
 		about:   "From start until a byte that is in the pipe already comes out of the cat.",
-		metrics: []Metric{wall}, includes: noRing,
+		metrics: []Metric{wall}, includes: everything,
 		measure: func(l *lab, s *subject) (sample, error) { return l.firstByte(s) },
 	}}
 
@@ -90,17 +86,19 @@ func benchmarks(quick bool) []*benchmark {
 				{Name: "wall", Title: "wall time a GiB", Unit: perGiB},
 				{Name: "cpu", Title: "CPU time of the process a GiB", Unit: perGiB},
 			},
-			includes: noRing,
+			includes: everything,
 			prepare: func(l *lab, s *subject) error {
-				v, err := l.throughput(s, cat(b.size), min(b.amount, dataSize)+oddTail, true)
+				v, err := l.throughput(s, cat(b.size, s.ring), min(b.amount, dataSize)+oddTail, true)
 				if err != nil {
 					return err
 				}
 				amount[s] = bearable(b.amount, v[0])
-				_, err = l.throughput(s, cat(b.size), amount[s], false)
+				_, err = l.throughput(s, cat(b.size, s.ring), amount[s], false)
 				return err
 			},
-			measure: func(l *lab, s *subject) (sample, error) { return l.throughput(s, cat(b.size), amount[s], false) },
+			measure: func(l *lab, s *subject) (sample, error) {
+				return l.throughput(s, cat(b.size, s.ring), amount[s], false)
+			},
 		})
 	}
 
@@ -114,7 +112,7 @@ func benchmarks(quick bool) []*benchmark {
 	return append(all, &benchmark{
 		name: "round-trip/clock", title: "Round trip: time of day", weight: weight(2, 15), rounds: 100,
 		about:   "One system call (clock_gettime) of an spt guest, one hypercall (walltime) of an hvt guest.",
-		metrics: trip, includes: func(s *subject) bool { return guests(s) && noRing(s) },
+		metrics: trip, includes: func(s *subject) bool { return guests(s) && !s.ring },
 		measure: func(l *lab, s *subject) (sample, error) {
 			n := requests(s)
 			return l.roundTrip(s, clock(uint64(n)), clock(0), n)
@@ -130,7 +128,7 @@ func benchmarks(quick bool) []*benchmark {
 	}, &benchmark{
 		name: "wake-up", title: "Wake-up", weight: weight(2, 20), rounds: 100,
 		about:   "A byte into a cat that waits for input, until it comes out: there and back through two pipes.",
-		metrics: []Metric{wall}, includes: noRing,
+		metrics: []Metric{wall}, includes: everything,
 		measure: func(l *lab, s *subject) (sample, error) { return l.wakeUp(s, pick(100, 1000)) },
 	}, &benchmark{
 		name: "memory", title: "Memory of an idle cat", weight: weight(2, 10), rounds: 30,

@@ -147,7 +147,7 @@ func (l *lab) endCat(s *subject, r *running) (end, error) {
 // firstByte is the time from start to the first byte of output, for a byte
 // that is in the pipe already.
 func (l *lab) firstByte(s *subject) (sample, error) {
-	r, err := l.startCat(s, cat(chunk), []byte{'x'})
+	r, err := l.startCat(s, cat(chunk, s.ring), []byte{'x'})
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (l *lab) firstByte(s *subject) (sample, error) {
 
 // wakeUp sends a byte through a cat that waits for it, many times.
 func (l *lab) wakeUp(s *subject, times int) (sample, error) {
-	r, err := l.startCat(s, cat(chunk), []byte{0xff})
+	r, err := l.startCat(s, cat(chunk, s.ring), []byte{0xff})
 	if err != nil {
 		return nil, err
 	}

@@ -28,11 +28,12 @@ var hello = work{name: "hello", build: func(t image.Target) ([]byte, error) {
 
 const helloLine = "Hello.\n"
 
-// cat copies stdin to the console, at most size bytes at once.
-func cat(size uint64) work {
+// cat copies stdin to the console, at most size bytes at once; it reads by the
+// network ring if ring says so.
+func cat(size uint64, ring bool) work {
 	return work{
-		name: fmt.Sprintf("cat-%d", size), device: true, strict: true, args: peer.CatArgs(),
-		build: func(t image.Target) ([]byte, error) { return guest.CatReading(t, size) },
+		name: fmt.Sprintf("cat-%d-%v", size, ring), device: true, strict: true, args: peer.CatArgs(),
+		build: func(t image.Target) ([]byte, error) { return guest.CatReading(t, size, ring) },
 	}
 }
 

@@ -47,7 +47,7 @@ func TestLoops(t *testing.T) {
 
 func TestImages(t *testing.T) {
 	names := map[string]bool{}
-	for _, w := range []work{hello, cat(4096), cat(chunk), clock(0), clock(5), read(0, false), read(5, false), read(5, true)} {
+	for _, w := range []work{hello, cat(4096, false), cat(chunk, false), clock(0), clock(5), read(0, false), read(5, false), read(5, true)} {
 		for _, target := range []image.Target{image.SPT, image.HVT} {
 			b, err := w.build(target)
 			if err != nil {

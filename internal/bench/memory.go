@@ -14,7 +14,7 @@ const settle = 5 * time.Millisecond
 
 // memory is what a cat that waits for input occupies.
 func (l *lab) memory(s *subject) (sample, error) {
-	r, err := l.startCat(s, cat(chunk), []byte{'x'})
+	r, err := l.startCat(s, cat(chunk, s.ring), []byte{'x'})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (l *lab) idle(s *subject, n int) (sample, error) {
 	}
 	began := time.Now()
 	for range n {
-		r, err := l.startCat(s, cat(chunk), []byte{'x'})
+		r, err := l.startCat(s, cat(chunk, s.ring), []byte{'x'})
 		if err != nil {
 			return nil, err
 		}

@@ -44,7 +44,7 @@ func subjects(c *Config) []*subject {
 		{name: "sealed", about: "spt guest sealed by gocat seal", tender: spt, sealed: true},
 		{name: "hvt", about: "gocat run, hvt guest at privilege level 3", tender: hvt},
 		{name: "hvt-cpl0", about: "gocat run --cpl=0, hvt guest at privilege level 0", tender: hvt, options: []string{"--cpl=0"}},
-		{name: "hvt-ring", about: "gocat run --net-ring, hvt guest at privilege level 3", tender: hvt, options: []string{"--net-ring"}, ring: true},
+		{name: "hvt-ring", about: "gocat run --net-ring, hvt guest at privilege level 3 that reads by the network ring", tender: hvt, options: []string{"--net-ring"}, ring: true},
 	}
 	if path, err := exec.LookPath("cat"); err == nil {
 		all[0].path = path

@@ -231,25 +231,25 @@ func (r *Report) speed() *speedView {
 	x := newAxis(float64(slices.Min(sizes)), float64(slices.Max(sizes)))
 	y := newAxis(low/1.15, high*1.15)
 	height := func(rate float64) float64 { return math.Round(speedHeight * (100 - y.at(rate)) / 100) }
+	// The left tenth is for the numbers of the other axis.
+	right := func(at float64) float64 { return math.Round(1000+90*at) / 100 }
 	v := &speedView{Height: speedHeight}
 	for i, s := range sizes {
-		t := tick{At: x.at(float64(s)), Text: human(float64(s), bytesUnit), Anchor: "middle"}
-		if i == 0 {
-			t.Anchor = "start"
-		} else if i == len(sizes)-1 {
+		t := tick{At: right(x.at(float64(s))), Text: human(float64(s), bytesUnit), Anchor: "middle"}
+		if i == len(sizes)-1 {
 			t.Anchor = "end"
 		}
 		v.X = append(v.X, t)
 	}
 	for _, t := range y.ticks() {
-		t.Text = t.Text[:len(t.Text)-len("×")] + " GiB/s"
+		t.Text = t.Text[:len(t.Text)-len("×")]
 		t.At = math.Round(speedHeight * (100 - t.At) / 100)
 		v.Y = append(v.Y, t)
 	}
 	for i, name := range order {
 		line := speedLine{Subject: name, Class: i % lineClasses}
 		for _, p := range points[name] {
-			at := speedPoint{x.at(p.size), height(p.rate), fmt.Sprintf("%s, %s: %s GiB/s", name, human(p.size, bytesUnit), quotient(p.rate))}
+			at := speedPoint{right(x.at(p.size)), height(p.rate), fmt.Sprintf("%s, %s: %s GiB/s", name, human(p.size, bytesUnit), quotient(p.rate))}
 			if n := len(line.Points); n > 0 {
 				last := line.Points[n-1]
 				line.Segments = append(line.Segments, speedSegment{last.X, last.Y, at.X, at.Y})

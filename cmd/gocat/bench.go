@@ -96,7 +96,7 @@ page with plots that needs nothing else).`,
 	flags.BoolVar(&c.Quick, "quick", false, "end within 30 seconds, with less data and fewer rounds")
 	flags.IntVar(&c.Count, "count", 0, "`N` rounds of each benchmark (default: as many as there is time for)")
 	flags.StringVar(&benchmarks, "bench", "", "only benchmarks whose name matches `REGEXP`")
-	flags.StringVar(&subjects, "subject", "", "only spt, hvt, cat and so on whose name matches `REGEXP`")
+	flags.StringVar(&subjects, "subject", "", "only spt, hvt and so on whose name matches `REGEXP`, and the base")
 	flags.StringArrayVar(&peers, "peer", nil, "also measure a tender of Solo5's, `KIND=PATH`: solo5-spt=PATH or solo5-hvt=PATH; repeat for more")
 	flags.StringVar(&c.Base, "base", "", "compare with `NAME` (default cat, where it is measured)")
 	flags.StringVar(&format, "format", "table", "print `table|json|go|html`")

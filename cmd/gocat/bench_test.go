@@ -186,6 +186,7 @@ func TestBenchErrors(t *testing.T) {
 		{"--subject: error parsing regexp", []string{"--subject=["}},
 		{"no benchmark matches \"nothing\"; there are start, first-byte,", []string{"--bench=nothing"}},
 		{"nothing to measure matches \"nobody\"; there are cat, spt,", []string{"--subject=nobody"}},
+		{"nothing to compare with", []string{"--subject=^spt$", "--bench=round-trip"}},
 		{"nothing to compare with is called \"dog\"; there are cat, spt,", []string{"--base=dog"}},
 		{"want solo5-hvt=PATH", []string{"--peer=cat"}},
 		{"--count: want a positive number", []string{"--count=0"}},

@@ -12,6 +12,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ type Config struct {
 	Count     int            // rounds of each benchmark; 0: as many as there is time for
 	Benchmark *regexp.Regexp // names to measure; nil: all
 	Subject   *regexp.Regexp // subjects to measure; nil: all
-	Base      string         // subject to compare with; "": cat, or the first that is measured
+	Base      string         // subject to compare with, always measured; "": cat, or the first that is measured
 	// Progress is told what happens now; it may be nil.
 	Progress func(string)
 }
@@ -109,6 +110,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	return report, nil
 }
 
+// defaultBase is what others are compared with, where it is measured.
+const defaultBase = "cat"
+
 // runner is a run.
 type runner struct {
 	*Config
@@ -132,17 +136,34 @@ func newRunner(c *Config) (*runner, error) {
 		return nil, fmt.Errorf("no benchmark matches %q; there are %s", c.Benchmark, strings.Join(names, ", "))
 	}
 	names = nil
+	matched := false
+	base := cmp.Or(c.Base, defaultBase)
 	for _, s := range subjects(c) {
 		names = append(names, s.name)
-		if c.Subject == nil || c.Subject.MatchString(s.name) || s.name == c.Base {
+		match := c.Subject == nil || c.Subject.MatchString(s.name)
+		matched = matched || match
+		if match || s.name == base {
 			r.subjects = append(r.subjects, s)
 		}
 	}
-	if r.subjects == nil {
+	if !matched {
 		return nil, fmt.Errorf("nothing to measure matches %q; there are %s", c.Subject, strings.Join(names, ", "))
 	}
-	if c.Base != "" && !slices.Contains(names, c.Base) {
-		return nil, fmt.Errorf("nothing to compare with is called %q; there are %s", c.Base, strings.Join(names, ", "))
+	if !slices.Contains(names, base) {
+		return nil, fmt.Errorf("nothing to compare with is called %q; there are %s", base, strings.Join(names, ", "))
+	}
+	// A value with nothing beside it says nothing.
+	r.benchmarks = slices.DeleteFunc(r.benchmarks, func(b *benchmark) bool {
+		n := 0
+		for _, s := range r.subjects {
+			if b.includes(s) {
+				n++
+			}
+		}
+		return n < 2
+	})
+	if len(r.benchmarks) == 0 {
+		return nil, errors.New("nothing to compare with: name another subject")
 	}
 	return r, nil
 }

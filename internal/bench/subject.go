@@ -102,6 +102,9 @@ func newLab(ctx context.Context, c *Config) (*lab, error) {
 	if c.Quick {
 		l.patience = quickPatience
 	}
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		return nil, errors.New("no /proc, by which guests are found: mount -t proc proc /proc")
+	}
 	var err error
 	if l.null, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("%s: %w", os.DevNull, err)

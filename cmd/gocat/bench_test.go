@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,7 +208,7 @@ func startBench(t *testing.T, out string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for start := time.Now(); len(children(t, cmd.Process.Pid)) == 0; time.Sleep(time.Millisecond) {
+	for start := time.Now(); len(grandchildren(cmd.Process.Pid)) == 0; time.Sleep(time.Millisecond) {
 		if time.Since(start) > time.Minute {
 			t.Fatal("gocat bench starts nothing")
 		}
@@ -217,43 +216,16 @@ func startBench(t *testing.T, out string) *exec.Cmd {
 	return cmd
 }
 
-// children lists the processes of a parent that have not ended.
-func children(t *testing.T, parent int) (pids []int) {
-	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range stats {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			continue // it has ended
-		}
-		_, rest, _ := strings.Cut(string(b), ") ")
-		words := strings.Fields(rest)
-		if len(words) > 1 && words[0] != "Z" && words[0] != "X" && words[1] == strconv.Itoa(parent) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 // wantNobody fails t unless all processes that this one has adopted end.
 func wantNobody(t *testing.T) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		left := children(t, os.Getpid())
+		left := children(t)
 		if len(left) == 0 {
-			break
+			return
 		}
 		if time.Since(start) > 20*time.Second {
 			t.Fatalf("left behind: %v", left)
-		}
-	}
-	for { // the adopted, who have ended
-		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
-			break
 		}
 	}
 }

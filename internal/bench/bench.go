@@ -186,6 +186,10 @@ type runs struct {
 	samples []sample
 }
 
+// enoughRounds is how many an interval takes. A benchmark may have twice its
+// share of time to get there; the others share the rest.
+const enoughRounds = 6
+
 // benchmark measures one benchmark for about as long as share says.
 func (r *runner) benchmark(b *benchmark, share time.Duration) (Benchmark, error) {
 	began := time.Now()
@@ -272,6 +276,9 @@ func (r *runner) goOn(b *benchmark, round int, began time.Time, share time.Durat
 		return true
 	}
 	each := time.Since(began) / time.Duration(round+1) // the check counts as a round
+	if round < enoughRounds {
+		share *= 2
+	}
 	return time.Since(began)+each <= share
 }
 

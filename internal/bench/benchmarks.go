@@ -47,7 +47,7 @@ func buffers(quick bool) []buffer {
 	if quick {
 		return []buffer{{4 << 10, "4KiB", 2 << 20, 2}, {64 << 10, "64KiB", 16 << 20, 2}, {1 << 20, "1MiB", 64 << 20, 3}}
 	}
-	return []buffer{{4 << 10, "4KiB", 32 << 20, 20}, {64 << 10, "64KiB", 256 << 20, 25},
+	return []buffer{{4 << 10, "4KiB", 8 << 20, 20}, {64 << 10, "64KiB", 256 << 20, 25},
 		{256 << 10, "256KiB", 512 << 20, 35}, {1 << 20, "1MiB", 1 << 30, 60}}
 }
 
@@ -80,7 +80,7 @@ func benchmarks(quick bool) []*benchmark {
 		all = append(all, &benchmark{
 			name: "throughput/" + b.name, title: "Throughput, buffer of " + human(float64(b.size), bytesUnit), buffer: b.size,
 			weight: b.weight, rounds: 60,
-			about: fmt.Sprintf("%s through the cat, less if that takes seconds, between two pipes that are filled and drained by splice(2). The host's cat has a buffer of its own size.",
+			about: fmt.Sprintf("%s through the cat, less where that takes more than half a second, between two pipes that are filled and drained by splice(2). The host's cat has a buffer of its own size.",
 				human(float64(b.amount), bytesUnit)),
 			metrics: []Metric{
 				{Name: "wall", Title: "wall time a GiB", Unit: perGiB},
@@ -88,7 +88,7 @@ func benchmarks(quick bool) []*benchmark {
 			},
 			includes: everything,
 			prepare: func(l *lab, s *subject) error {
-				v, err := l.throughput(s, cat(b.size, s.ring), min(b.amount, dataSize)+oddTail, true)
+				v, err := l.throughput(s, cat(b.size, s.ring), min(b.amount, checked)+oddTail, true)
 				if err != nil {
 					return err
 				}
@@ -104,9 +104,9 @@ func benchmarks(quick bool) []*benchmark {
 
 	requests := func(s *subject) int {
 		if s.tender.Target == image.SPT {
-			return pick(100_000, 500_000)
+			return pick(50_000, 200_000)
 		}
-		return pick(1000, 3000)
+		return pick(500, 1000)
 	}
 	trip := []Metric{{Name: "wall", Title: "wall time of one", Unit: nanoseconds}}
 	return append(all, &benchmark{
@@ -140,23 +140,26 @@ func benchmarks(quick bool) []*benchmark {
 		includes: everything,
 		measure:  func(l *lab, s *subject) (sample, error) { return l.memory(s) },
 	}, &benchmark{
-		name: "idle", title: fmt.Sprintf("%d idle cats", pick(20, 100)), weight: weight(4, 25), rounds: 20,
+		name: "idle", title: fmt.Sprintf("%d idle cats", pick(20, 50)), weight: weight(4, 25), rounds: 20,
 		about: "As many cats at once, started one after the other. Memory is by how much the host's MemAvailable shrinks, so it counts what the kernel keeps for them, and what other programs do meanwhile.",
 		metrics: []Metric{
 			{Name: "start", Title: "time until all have answered, each", Unit: nanoseconds},
 			{Name: "memory", Title: "memory of the host, each", Unit: bytesUnit},
 		},
 		includes: everything,
-		measure:  func(l *lab, s *subject) (sample, error) { return l.idle(s, pick(20, 100)) },
+		measure:  func(l *lab, s *subject) (sample, error) { return l.idle(s, pick(20, 50)) },
 	})
 }
 
-// bearable is how much of an amount a subject copies in a second or so, if it
-// takes perGiB nanoseconds a GiB; it is not less than what it was checked with.
+// bearable is how much of an amount a subject copies in half a second or so, if
+// it takes perGiB nanoseconds a GiB; a few MiB at least.
 func bearable(amount int64, perGiB float64) int64 {
-	second := int64(1e9 / perGiB * (1 << 30))
-	return max(min(amount, second), min(amount, dataSize))
+	return min(amount, max(8<<20, int64(5e8/perGiB*(1<<30))))
 }
 
-// oddTail makes an amount that is a multiple of no buffer.
-const oddTail = 4321
+// checked is how much is copied to compare every byte, if that is not more than
+// is measured; oddTail makes it a multiple of no buffer.
+const (
+	checked = 16 << 20
+	oddTail = 4321
+)

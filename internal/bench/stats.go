@@ -59,13 +59,15 @@ func (r Ratio) Significant() bool {
 }
 
 // compare compares values with those of another subject; index i of both is the
-// same round. ok is false when there is no quotient.
+// same round. ok is false when a quotient would mean nothing: differences of the
+// host's memory may be zero or less, and the other rounds alone would mislead.
 func compare(to string, values, base []float64) (r Ratio, ok bool) {
 	var quotients []float64
 	for i := range min(len(values), len(base)) {
-		if base[i] > 0 && values[i] > 0 {
-			quotients = append(quotients, values[i]/base[i])
+		if base[i] <= 0 || values[i] <= 0 {
+			return Ratio{}, false
 		}
+		quotients = append(quotients, values[i]/base[i])
 	}
 	if len(quotients) == 0 {
 		return Ratio{}, false

@@ -106,7 +106,7 @@ func benchmarks(quick bool) []*benchmark {
 		if s.tender.Target == image.SPT {
 			return pick(50_000, 200_000)
 		}
-		return pick(500, 1000)
+		return pick(500, 2000)
 	}
 	trip := []Metric{{Name: "wall", Title: "wall time of one", Unit: nanoseconds}}
 	return append(all, &benchmark{

@@ -59,19 +59,26 @@ func (r Ratio) Significant() bool {
 }
 
 // compare compares values with those of another subject; index i of both is the
-// same round. ok is false when a quotient would mean nothing: differences of the
-// host's memory may be zero or less, and the other rounds alone would mislead.
+// same round. Differences of two measurements may come out as zero or less: above
+// such a base is more than any quotient, below zero less than any. ok is false
+// when there is no telling, which is so when both are, or in half of the rounds.
 func compare(to string, values, base []float64) (r Ratio, ok bool) {
 	var quotients []float64
 	for i := range min(len(values), len(base)) {
-		if base[i] <= 0 || values[i] <= 0 {
+		switch v, b := values[i], base[i]; {
+		case v > 0 && b > 0:
+			quotients = append(quotients, v/b)
+		case v > 0:
+			quotients = append(quotients, math.Inf(1))
+		case b > 0:
+			quotients = append(quotients, 0)
+		default:
 			return Ratio{}, false
 		}
-		quotients = append(quotients, values[i]/base[i])
 	}
 	if len(quotients) == 0 {
 		return Ratio{}, false
 	}
-	c := benchmath.AssumeNothing.Compare(newSample(values), newSample(base))
-	return Ratio{to, estimate(quotients), c.P}, true
+	r = Ratio{to, estimate(quotients), benchmath.AssumeNothing.Compare(newSample(values), newSample(base)).P}
+	return r, r.Median > 0 && !math.IsInf(r.Median, 1)
 }

@@ -56,7 +56,10 @@ func TestCompare(t *testing.T) {
 	if r, _ := compare("base", []float64{10, 11, 12}, []float64{1, 1.1, 1.2}); r.Significant() || r.Interval() {
 		t.Errorf("3 rounds are significant: %+v", r)
 	}
-	for _, pair := range [][2][]float64{{{4, 1}, {2, 0}}, {{4, 1}, {2, -1}}, {{4, -1}, {2, 1}}, {nil, nil}} {
+	if r, ok := compare("base", []float64{4, 1, 9, -5, 6}, []float64{2, 0, 3, 1, 3}); !ok || r.N != 5 || r.Median != 2 {
+		t.Errorf("of the quotients 0, 2, 2, 3 and more than any: %+v", r)
+	}
+	for _, pair := range [][2][]float64{{{4, 1}, {2, 0}}, {{4, -1, 3}, {2, -1, 3}}, {{-4, -1, 1}, {2, 1, 1}}, {nil, nil}} {
 		if r, ok := compare("base", pair[0], pair[1]); ok {
 			t.Errorf("%v: %+v", pair, r)
 		}

@@ -2,6 +2,8 @@
 # make run     build, then run cat on a pipe, a file and /dev/null
 # make test    vet and test everything
 # make fuzz    run every fuzz target for FUZZTIME=30s, or those that FUZZ=REGEXP names
+# make bench   build, then measure it next to cat (five minutes); BENCH has options
+#              of gocat bench, such as BENCH=--quick
 # make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
 #              an emulated machine
 # make reproducible  build twice, in different places, and compare
@@ -12,7 +14,7 @@
 export CGO_ENABLED = 0
 export GOFLAGS = -buildvcs=false
 
-.PHONY: build run test fuzz test-qemu reproducible sbom check-go clean
+.PHONY: build run test fuzz bench test-qemu reproducible sbom check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='-s -w -E main.entry' -o gocat ./cmd/gocat
@@ -37,6 +39,9 @@ test: check-go
 FUZZTIME = 30s
 fuzz: check-go
 	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' .ci/fuzz
+
+bench: build
+	@./gocat bench $(BENCH)
 
 test-qemu: check-go
 	go run ./internal/qemutest

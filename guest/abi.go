@@ -29,6 +29,8 @@ type hvtBoot struct {
 	cmdline   uint64
 	manifest  uint64
 	features  uint32 // of the tender; older ones than v0.11 have their manifest here
+	_         uint32 // features of the guest
+	ring      uint64 // address of struct ring, if there is one
 }
 
 // sptBoot is struct spt_boot_info (Solo5 spt_abi.h).
@@ -83,6 +85,41 @@ type hvtHalt struct {
 	status int32
 }
 
+// The network ring (Solo5 hvt_ring.h, since v0.11).
+const (
+	featureRing = 1 << 0 // HVT_FEATURE_RING_IO
+	ringPort    = 0x600  // wakes the tender
+	ringSlots   = 1024
+	ringNetRead = 2
+)
+
+// ring is shared with the tender. Its indices count up for ever.
+type ring struct {
+	entTail uint32 // requests made
+	comHead uint32 // results taken
+	_       [56]byte
+	entHead uint32 // requests served: the tender's, as are the next two
+	comTail uint32 // results given
+	kick    uint32 // it sleeps
+	_       [52]byte
+	entries [ringSlots]ringEntry
+	results [ringSlots]ringResult
+}
+
+type ringEntry struct {
+	operation, handle uint32
+	data              uint64
+	size, id          uint32
+	_                 uint64
+}
+
+type ringResult struct {
+	id   uint32
+	ret  int32
+	size uint32
+	_    uint32
+}
+
 // solo5_result_t (Solo5 solo5.h).
 const (
 	solo5OK    = 0
@@ -119,6 +156,7 @@ type state struct {
 	word     uint64 // address of an argument that is not legal
 	wordSize uint64 // bytes; 0 when all are
 	readSize uint64 // bytes to read at once
+	ringNext uint64 // requests made
 
 	num        [4]uint64 // values for print
 	mac        uint64    // address, for print

@@ -59,20 +59,42 @@ type option struct {
 // exits with status 0 at end of file, 1 on an error of the device or the
 // console, 64 on an argument that it does not know.
 func Cat(target image.Target, variant Variant) ([]byte, error) {
+	switch variant {
+	case Simple:
+		return cat(target, 0, false)
+	case Advanced:
+		return cat(target, advancedSize, false)
+	}
+	return nil, fmt.Errorf("guest: unknown variant %d of cat", variant)
+}
+
+// CatReading is Cat's Advanced, but that it reads at most size bytes at once, and
+// through the network ring if ring says so. A tender that offers no ring is an
+// error then.
+func CatReading(target image.Target, size uint64, ring bool) ([]byte, error) {
+	if size == 0 || size > maxInt64 {
+		return nil, fmt.Errorf("guest: a cat that reads %d bytes at once", size)
+	}
+	if ring && target != image.HVT {
+		return nil, fmt.Errorf("guest: no ring for target %v, only for hvt", target)
+	}
+	return cat(target, size, ring)
+}
+
+// cat makes a cat that reads at most readSize bytes at once, the MTU if that is
+// 0.
+func cat(target image.Target, readSize uint64, ring bool) ([]byte, error) {
 	a := newAssembly()
 	a.target(target)
+	if ring {
+		a.link.read = a.routine(hvtRingReadRoutine)
+	}
 	l := &a.link
 	start := a.routine(catStartRoutine)
 	l.options = a.routine(optionsRoutine)
 	l.loop = a.routine(catLoopRoutine)
 	l.finish = a.routine(catFinishRoutine)
-	switch variant {
-	case Simple:
-	case Advanced:
-		l.readSize = advancedSize
-	default:
-		return nil, fmt.Errorf("guest: unknown variant %d of cat", variant)
-	}
+	l.readSize = readSize
 	l.optionTable = a.options()
 	l.netif = a.template("INF [netif] Plugging into stdin with mac " + theMAC + " mtu " + dec + "\n")
 	l.usage = a.template(usage)

@@ -73,6 +73,15 @@ func TestCatRefuses(t *testing.T) {
 			t.Errorf("target %d, variant %d: %d bytes, want an error", c.target, c.variant, len(b))
 		}
 	}
+	for _, c := range []struct {
+		target image.Target
+		size   uint64
+		ring   bool
+	}{{image.SPT, 0, false}, {image.HVT, 1 << 63, false}, {image.SPT, 4096, true}, {3, 4096, true}} {
+		if b, err := CatReading(c.target, c.size, c.ring); err == nil {
+			t.Errorf("target %d, reading %d bytes, ring %v: %d bytes, want an error", c.target, c.size, c.ring, len(b))
+		}
+	}
 }
 
 func TestCatCopies(t *testing.T) {

@@ -27,6 +27,7 @@
 #define SYS_EPOLL_PWAIT	281
 #define EINTR	4
 #define EAGAIN	11
+#define ENODEV	19
 
 // Exit statuses of the guests.
 #define OK	0

@@ -29,6 +29,7 @@ const (
 	probeOut32Routine
 	probeIn32Routine
 	probeMoveRoutine
+	hvtRingReadRoutine
 	routines // how many
 )
 

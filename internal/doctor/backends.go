@@ -42,8 +42,8 @@ const (
 	kvmAPIVersion    = 12
 )
 
-// kvm checks for /dev/kvm and says which implementation is behind it.
-func (h *Host) kvm() Result {
+// KVM checks for /dev/kvm and says which implementation is behind it.
+func (h *Host) KVM() Result {
 	fd, err := unix.Open(filepath.Join(h.Root, "dev/kvm"), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		r := Result{Status: Warn, Found: "cannot open /dev/kvm (" + err.Error() + ")", Means: "no hvt guests"}

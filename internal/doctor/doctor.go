@@ -89,7 +89,7 @@ func (h *Host) Check() []Result {
 		{"proc", h.proc},
 		{"pipes", h.pipes},
 		{"spt guest", h.sptGuest},
-		{"kvm", h.kvm},
+		{"kvm", h.KVM},
 		{"landlock", h.landlock},
 		{"isolation", h.isolation},
 		{"speculation", h.speculation},

@@ -52,6 +52,12 @@ func (t *Tender) Bundled(variant guest.Variant) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return t.Image(b)
+}
+
+// Image is NewImage of a guest of package guest, for the ABI version that the
+// tender takes. It changes b.
+func (t *Tender) Image(b []byte) (*Image, error) {
 	if t.ABI == 1 {
 		if err := setABI1(b); err != nil {
 			return nil, err

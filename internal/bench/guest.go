@@ -1,0 +1,151 @@
+package bench
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/guest"
+	"gocat/internal/image"
+	"gocat/internal/peer"
+)
+
+// work is what a guest is to do: it names an image for each target.
+type work struct {
+	name   string
+	device bool     // it has the network device stdin, which is descriptor 0
+	strict bool     // as spt guest it keeps to the strict policy
+	args   []string // its own
+	build  func(image.Target) ([]byte, error)
+}
+
+// hello prints a line and exits.
+var hello = work{name: "hello", build: func(t image.Target) ([]byte, error) {
+	p := guest.NewProbe(t)
+	p.Do(p.Puts(helloLine))
+	return p.Image()
+}}
+
+const helloLine = "Hello.\n"
+
+// cat copies stdin to the console, at most size bytes at once; it reads by the
+// network ring if ring says so.
+func cat(size uint64, ring bool) work {
+	return work{
+		name: fmt.Sprintf("cat-%d-%v", size, ring), device: true, strict: true, args: peer.CatArgs(),
+		build: func(t image.Target) ([]byte, error) { return guest.CatReading(t, size, ring) },
+	}
+}
+
+// Machine code that asks the tender, or the kernel, the same thing many times.
+var (
+	// System call AX with arguments DI, SI and DX, R8 times; the result is the
+	// last one's. SYSCALL destroys RCX and R11.
+	callLoop = []byte{
+		0x49, 0x89, 0xc4, // mov r12, rax
+		0x4c, 0x89, 0xe0, // again: mov rax, r12
+		0x0f, 0x05, // syscall
+		0x49, 0xff, 0xc8, // dec r8
+		0x75, 0xf6, // jnz again
+		0xc3, // ret
+	}
+	// The same, with the descriptor that is stored at DI.
+	readLoop = append([]byte{0x8b, 0x3f}, callLoop...) // mov edi, [rdi]
+	// Hypercall at port SI with the struct at R10, DI times.
+	outLoop = []byte{
+		0x89, 0xf2, // mov edx, esi
+		0x44, 0x89, 0xd0, // mov eax, r10d
+		0xef,             // again: out dx, eax
+		0x48, 0xff, 0xcf, // dec rdi
+		0x75, 0xfa, // jnz again
+		0xc3, // ret
+	}
+	// Read request for handle 1 by the network ring at SI, of up to 64 bytes to
+	// R10, waiting for the result, DI times; the result is how many were served.
+	ringLoop = []byte{
+		0x45, 0x31, 0xc0, // xor r8d, r8d
+		0x44, 0x89, 0xc0, // again: mov eax, r8d
+		0x25, 0xff, 0x03, 0x00, 0x00, // and eax, 1023
+		0xc1, 0xe0, 0x05, // shl eax, 5
+		0x4c, 0x8d, 0x8c, 0x06, 0x80, 0x00, 0x00, 0x00, // lea r9, [rsi+rax+128]: the entry
+		0x41, 0xc7, 0x01, 0x02, 0x00, 0x00, 0x00, // mov dword [r9], 2: read
+		0x41, 0xc7, 0x41, 0x04, 0x01, 0x00, 0x00, 0x00, // mov dword [r9+4], 1: the handle
+		0x4d, 0x89, 0x51, 0x08, // mov [r9+8], r10
+		0x41, 0xc7, 0x41, 0x10, 0x40, 0x00, 0x00, 0x00, // mov dword [r9+16], 64
+		0x45, 0x89, 0x41, 0x14, // mov [r9+20], r8d
+		0x41, 0xff, 0xc0, // inc r8d
+		0x44, 0x89, 0xc0, // mov eax, r8d
+		0x87, 0x06, // xchg [rsi], eax: ent_tail, and a barrier before what follows
+		0x83, 0x7e, 0x48, 0x00, // cmp dword [rsi+72], 0: does the tender sleep?
+		0x74, 0x06, // je served
+		0xba, 0x00, 0x06, 0x00, 0x00, // mov edx, 0x600
+		0xef,       // out dx, eax
+		0xf3, 0x90, // served: pause
+		0x44, 0x39, 0x46, 0x44, // cmp [rsi+68], r8d: com_tail
+		0x75, 0xf8, // jne served
+		0x44, 0x89, 0x46, 0x04, // mov [rsi+4], r8d: com_head
+		0x48, 0xff, 0xcf, // dec rdi
+		0x75, 0xa9, // jnz again
+		0x8b, 0x46, 0x44, // mov eax, [rsi+68]
+		0xc3, // ret
+	}
+)
+
+// Numbers of Solo5's interfaces that these guests use (hvt_abi.h, spt_abi.h).
+const (
+	hvtPort     = 0x500 // HVT_HYPERCALL_PIO_BASE
+	hvtWalltime = 1
+	hvtNetRead  = 7
+	hvtAgain    = 1            // SOLO5_R_AGAIN
+	hvtRingAddr = 48           // offset in struct hvt_boot_info of the ring's address
+	sptManifest = 24           // offset in struct spt_boot_info of the manifest's address
+	stdinFD     = 8 + 104 + 88 // offset in the manifest of the descriptor of device 1
+)
+
+// clock asks for the time of day n times: the system call clock_gettime, or the
+// hypercall walltime.
+func clock(n uint64) work {
+	return work{name: fmt.Sprintf("clock-%d", n), build: func(t image.Target) ([]byte, error) {
+		p := guest.NewProbe(t)
+		switch {
+		case n == 0:
+		case t == image.SPT:
+			p.Do(guest.Step{Code: guest.N(p.Code(callLoop)), AX: guest.N(unix.SYS_CLOCK_GETTIME),
+				SI: guest.N(guest.Scratch), R8: guest.N(n)}.Equals(guest.N(0), 2))
+		default:
+			p.Do(guest.Step{Code: guest.N(p.Code(outLoop)), DI: guest.N(n),
+				SI: guest.N(hvtPort + hvtWalltime), R10: guest.N(guest.Scratch)})
+		}
+		if n > 0 {
+			p.Do(p.Move(guest.At(guest.Scratch)).Differs(guest.N(0), 3))
+		}
+		return p.Image()
+	}}
+}
+
+// read reads the device stdin, where there is nothing, n times: by the system
+// call read, the hypercall net_read, or a request in the network ring.
+func read(n uint64, ring bool) work {
+	const data = guest.Scratch + 0x100
+	name := fmt.Sprintf("read-%d-%v", n, ring)
+	return work{name: name, device: true, build: func(t image.Target) ([]byte, error) {
+		p := guest.NewProbe(t, image.Entry{Name: "stdin", Type: image.Net})
+		switch {
+		case n == 0:
+		case t == image.SPT:
+			p.Do(guest.Step{Code: guest.N(p.Code(readLoop)), AX: guest.N(unix.SYS_READ), DI: guest.Boot(sptManifest).Plus(stdinFD),
+				SI: guest.N(data), DX: guest.N(64), R8: guest.N(n)}.Equals(guest.Errno(uint64(unix.EAGAIN)), 2))
+		case ring:
+			p.Do(guest.Step{Code: guest.N(p.Code(ringLoop)), DI: guest.N(n),
+				SI: guest.Boot(hvtRingAddr), R10: guest.N(data)}.Equals(guest.N(n), 2))
+		default: // struct hvt_hc_net_read: handle, data, size, result
+			for i, v := range []uint64{1, data, 64, 0} {
+				p.Do(p.Store64(guest.N(guest.Scratch+8*uint64(i)), guest.N(v)))
+			}
+			p.Do(guest.Step{Code: guest.N(p.Code(outLoop)), DI: guest.N(n),
+				SI: guest.N(hvtPort + hvtNetRead), R10: guest.N(guest.Scratch)})
+			p.Do(p.Move(guest.At32(guest.Scratch+24)).Equals(guest.N(hvtAgain), 2))
+		}
+		return p.Image()
+	}}
+}

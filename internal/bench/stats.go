@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"math"
+	"slices"
+
+	"golang.org/x/perf/benchmath"
+)
+
+// Linking benchmath costs gocat run one page fault: what it imports comes before
+// package fast in the order of initialisation, but initialises hardly anything.
+
+// confidence is that of all intervals, and alpha where a difference counts as
+// significant.
+const (
+	confidence = 0.95
+	alpha      = 0.05
+)
+
+// Estimate is the median of a sample with its confidence interval at 95 %.
+type Estimate struct {
+	N      int     `json:"n"`
+	Median float64 `json:"median"`
+	Low    float64 `json:"low,omitempty"`  // 0, as High: too few values for an interval
+	High   float64 `json:"high,omitempty"` // not below Low
+}
+
+// Interval reports whether there were enough values, six, for an interval.
+func (e Estimate) Interval() bool { return e.Low != 0 || e.High != 0 }
+
+// estimate makes no assumption about the distribution.
+func estimate(values []float64) Estimate {
+	s := benchmath.AssumeNothing.Summary(newSample(values), confidence)
+	e := Estimate{N: len(values), Median: s.Center}
+	if !math.IsInf(s.Lo, 0) && !math.IsInf(s.Hi, 0) {
+		e.Low, e.High = s.Lo, s.Hi
+	}
+	return e
+}
+
+// newSample copies: benchmath sorts its values.
+func newSample(values []float64) *benchmath.Sample {
+	return benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds)
+}
+
+// Ratio compares a subject with another of the same rounds.
+type Ratio struct {
+	To       string `json:"to"`
+	Estimate        // of the quotients, round by round
+	// P is the probability of samples that differ so much if both subjects were
+	// the same (Mann-Whitney U test).
+	P float64 `json:"p"`
+}
+
+// Significant reports whether the difference is, with both measures: the test,
+// and the interval of the quotients does not contain 1.
+func (r Ratio) Significant() bool {
+	return r.P < alpha && r.Interval() && (r.High < 1 || r.Low > 1)
+}
+
+// compare compares values with those of another subject; index i of both is the
+// same round. Differences of two measurements may come out as zero or less: above
+// such a base is more than any quotient, below zero less than any. ok is false
+// when there is no telling, which is so when both are, or in half of the rounds.
+func compare(to string, values, base []float64) (r Ratio, ok bool) {
+	var quotients []float64
+	for i := range min(len(values), len(base)) {
+		switch v, b := values[i], base[i]; {
+		case v > 0 && b > 0:
+			quotients = append(quotients, v/b)
+		case v > 0:
+			quotients = append(quotients, math.Inf(1))
+		case b > 0:
+			quotients = append(quotients, 0)
+		default:
+			return Ratio{}, false
+		}
+	}
+	if len(quotients) == 0 {
+		return Ratio{}, false
+	}
+	r = Ratio{to, estimate(quotients), benchmath.AssumeNothing.Compare(newSample(values), newSample(base)).P}
+	return r, r.Median > 0 && !math.IsInf(r.Median, 1)
+}

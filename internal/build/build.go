@@ -1,0 +1,55 @@
+package build
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"gocat/internal/image"
+)
+
+// Config says what to build.
+type Config struct {
+	Dir      string // where the go command runs; "" is the working directory
+	Package  string // what it is told to build: a directory, an import path or files
+	Target   image.Target
+	Manifest image.Manifest // names and types; empty for a program without devices
+	// Test builds the tests of Package, as go test -c does.
+	Test bool
+}
+
+// Build compiles a package into an image. Equal inputs give equal images.
+func Build(c Config) ([]byte, error) {
+	t, err := findToolchain(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := os.MkdirTemp("", "gocat-build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	list, err := t.overlay(tmp)
+	if err != nil {
+		return nil, err
+	}
+	out := filepath.Join(tmp, "program")
+	// The text begins at 1 MiB and a page, which leaves the page below to the
+	// ELF header: lower is not the guest's. The symbols are needed until the
+	// program is checked.
+	args := []string{"-o", out, "-overlay", list, "-tags", "gocat_image", "-trimpath", "-buildvcs=false",
+		"-ldflags", fmt.Sprintf("-T %#x -E gocatStart -w -buildid=", image.MinAddr+image.PageSize), c.Package}
+	if c.Test {
+		args = append([]string{"test", "-c", "-vet=off"}, args...)
+	} else {
+		args = append([]string{"build"}, args...)
+	}
+	if _, err := t.run(c.Dir, args...); err != nil {
+		return nil, err
+	}
+	program, err := os.ReadFile(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a program: package main has to be", c.Package)
+	}
+	return convert(program, c.Target, c.Manifest)
+}

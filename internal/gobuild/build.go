@@ -1,4 +1,4 @@
-package build
+package gobuild
 
 import (
 	"fmt"
@@ -18,18 +18,39 @@ type Config struct {
 	Test bool
 }
 
-// Build compiles a package into an image. Equal inputs give equal images.
-func Build(c Config) ([]byte, error) {
+// imageTag is a build tag that holds in images.
+const imageTag = "gocat_image"
+
+// Build compiles a package into an image. Equal inputs give equal images. What
+// the image will not be able to do is told by warnings, a line each.
+func Build(c Config) (img []byte, warnings []string, err error) {
 	t, err := findToolchain(c.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	pkgs, err := t.list(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if warnings, err = t.check(c, pkgs); err != nil {
+		return nil, nil, err
+	}
+	program, err := t.link(c, pkgs)
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err = convert(program, c.Target, c.Manifest)
+	return img, warnings, err
+}
+
+// link compiles and links and returns the program.
+func (t *toolchain) link(c Config, pkgs []pkg) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "gocat-build-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	list, err := t.overlay(tmp)
+	list, err := t.overlay(tmp, pkgs)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +58,7 @@ func Build(c Config) ([]byte, error) {
 	// The text begins at 1 MiB and a page, which leaves the page below to the
 	// ELF header: lower is not the guest's. The symbols are needed until the
 	// program is checked.
-	args := []string{"-o", out, "-overlay", list, "-tags", "gocat_image", "-trimpath", "-buildvcs=false",
+	args := []string{"-o", out, "-overlay", list, "-tags", imageTag, "-trimpath", "-buildvcs=false",
 		"-ldflags", fmt.Sprintf("-T %#x -E gocatStart -w -buildid=", image.MinAddr+image.PageSize), c.Package}
 	if c.Test {
 		args = append([]string{"test", "-c", "-vet=off"}, args...)
@@ -49,7 +70,7 @@ func Build(c Config) ([]byte, error) {
 	}
 	program, err := os.ReadFile(out)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a program: package main has to be", c.Package)
+		return nil, fmt.Errorf("the go command made no program of %s: %w", c.Package, err)
 	}
-	return convert(program, c.Target, c.Manifest)
+	return program, nil
 }

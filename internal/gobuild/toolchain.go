@@ -1,4 +1,4 @@
-// Package build compiles Go programs into Solo5 unikernel images with the
+// Package gobuild compiles Go programs into Solo5 unikernel images with the
 // installed, unmodified Go toolchain.
 //
 // The seam is the Linux system call interface. An overlay (go build -overlay)
@@ -6,7 +6,7 @@
 // call of a gate, behind which the library kernel of package guest/kernel
 // answers. What the linker makes of that is checked, and written anew as an
 // image.
-package build
+package gobuild
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package build
+package gobuild
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package build
+package gobuild
 
 // vectorLength returns the length in bytes of an instruction that x86asm does
 // not know, or 0: those with VEX and EVEX prefixes, and some of the two-byte and

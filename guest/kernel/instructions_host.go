@@ -18,6 +18,7 @@ var machine instructions
 func syscall6(nr, a, b, c, d, _, _ uintptr) uintptr { return machine.syscall6(nr, a, b, c, d) }
 func out(port, v uint32)                            { machine.out(port, v) }
 func rdtsc() uint64                                 { return machine.rdtsc() }
+func loadTables(_, _, _ uintptr)                    {}
 func rdrand() (uint64, bool)                        { return machine.random() }
 func rdseed() (uint64, bool)                        { return machine.random() }
 func wrmsr(msr uint32, v uint64)                    { machine.wrmsr(msr, v) }

@@ -26,3 +26,6 @@ func rdseed() (v uint64, ok bool)
 
 //go:linkname wrmsr
 func wrmsr(msr uint32, v uint64)
+
+//go:linkname loadTables
+func loadTables(gdt, task, idt uintptr)

@@ -89,10 +89,13 @@ func Enter() {
 
 // Start prepares the first thread: it runs rt0 with a stack that holds what
 // Linux puts there. boot is the address of Solo5's boot information, stack the
-// stack pointer that the tender set.
+// stack pointer that the tender set; the others are handlers of exceptions.
 //
 //go:linkname Start
-func Start(boot, stack, rt0 uintptr) {
+func Start(boot, stack, rt0, de, gp, pf uintptr) {
+	if Target == targetHVT {
+		setTraps(de, gp, pf)
+	}
 	readBoot(boot, stack)
 	resetThreads()
 	resetFiles()

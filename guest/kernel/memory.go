@@ -83,9 +83,10 @@ func (s *space) remove(i, j int) {
 }
 
 // set maps [addr, addr+n), zeroed, whatever it was before. It fails, having done
-// nothing, when there would be too many regions.
+// nothing, when there might be too many regions: in the midst of another, a new
+// one makes three of one.
 func (s *space) set(addr, n uintptr, reserved bool) bool {
-	if !s.unset(addr, n) || s.n == maxRegions {
+	if s.n+2 > maxRegions || !s.unset(addr, n) {
 		return false
 	}
 	i := s.first(addr)

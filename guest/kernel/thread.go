@@ -1,6 +1,6 @@
 package kernel
 
-import "unsafe"
+import "unsafe" // for linkname too
 
 // maxThreads bounds the threads, which are Go's Ms: one for each goroutine that
 // is locked to a thread, and a handful besides.
@@ -39,9 +39,13 @@ var (
 	waiting  int32 // threads inPoll or inRetry
 	changed  bool  // a descriptor that they may wait for
 	serial   uint64
-	tlsSlot  uintptr // where running threads have their word; 0 before it is set
-	nextTime int64   // no deadline is before this
+	nextTime int64 // no deadline is before this
 )
+
+// tlsSlot is where running threads have their word, 0 before it is set.
+//
+//go:linkname tlsSlot
+var tlsSlot uintptr
 
 func resetThreads() {
 	threads[0] = thread{state: running}

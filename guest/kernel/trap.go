@@ -3,8 +3,9 @@ package kernel
 import "unsafe"
 
 // Under hvt the guest has exceptions of its own: those that Go programs cause
-// and recover from become panics, as signals do on Linux. Under spt the host
-// kernel kills the guest.
+// and recover from become panics, as signals do on Linux. Under spt gocat has the
+// host kernel call gocatFault (its assembler) with them; under Solo5's own tender
+// the host kernel kills the guest.
 
 // Exceptions that are handled, by vector.
 const (
@@ -71,7 +72,7 @@ func setGate(vector int, handler uintptr) {
 // before there are goroutines.
 //
 //go:linkname Fault
-func Fault(vector, rip uintptr) {
+func Fault(rip uintptr) {
 	const message = "library kernel: exception at "
 	var line [len(message) + 17]byte
 	copy(line[:], message)

@@ -16,6 +16,7 @@ import (
 const (
 	targetSymbol  = kernelPath + ".Target"
 	syscallSymbol = kernelPath + ".syscall6"
+	faultSymbol   = "gocatFault"
 )
 
 // convert makes an image of what the linker wrote: its segments, as they are,
@@ -32,13 +33,19 @@ func convert(program []byte, target image.Target, m image.Manifest) ([]byte, err
 	if err := checkText(f, symbols); err != nil {
 		return nil, err
 	}
-	at := uint64(0)
+	at, fault := uint64(0), uint64(0)
 	for _, s := range symbols {
-		if s.Name == targetSymbol {
+		switch s.Name {
+		case targetSymbol:
 			at = s.Value
+		case faultSymbol:
+			fault = s.Value
 		}
 	}
 	spec := image.Spec{Target: target, Version: 2, Entry: f.Entry, Manifest: m}
+	if target == image.SPT {
+		spec.Fault = fault
+	}
 	patched := false
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_LOAD {

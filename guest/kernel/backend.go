@@ -26,7 +26,8 @@ func netWrite(handle uint64, from, n uintptr) int64 {
 	return sptCall(hostWrite, hostFD(handle), uint64(from), uint64(n), 0)
 }
 
-// blockCall transfers one block, whose size n is, at a multiple of it.
+// blockCall transfers one block, whose size n is, at a multiple of it, and returns
+// 0 or an error.
 func blockCall(handle, offset uint64, p, n uintptr, writing bool) int64 {
 	r := int64(0)
 	switch {
@@ -42,7 +43,7 @@ func blockCall(handle, offset uint64, p, n uintptr, writing bool) int64 {
 	if r >= 0 && r != int64(n) {
 		return errIO
 	}
-	return r
+	return min(r, 0)
 }
 
 // pollHost waits until a network device has input or the monotonic clock shows

@@ -51,12 +51,18 @@ func findToolchain(dir string) (*toolchain, error) {
 		return nil, fmt.Errorf("go env printed %q, expected GOROOT and GOVERSION", out)
 	}
 	t.goroot, t.version = f[0], f[1]
+	return t, checkVersion(t.version)
+}
+
+// checkVersion refuses a release that is not known: go1.26 is, and with it
+// go1.26.8 and go1.26rc1.
+func checkVersion(version string) error {
 	for _, k := range known {
-		if rest, ok := strings.CutPrefix(t.version, k); ok && (rest == "" || rest[0] < '0' || rest[0] > '9') {
-			return t, nil
+		if rest, ok := strings.CutPrefix(version, k); ok && (rest == "" || rest[0] < '0' || rest[0] > '9') {
+			return nil
 		}
 	}
-	return nil, fmt.Errorf("toolchain %s is not one of those that gocat build knows: %s", t.version, strings.Join(known, ", "))
+	return fmt.Errorf("toolchain %s is not one of those that gocat build knows: %s", version, strings.Join(known, ", "))
 }
 
 // run runs the go command and returns its standard output. The error is one

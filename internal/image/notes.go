@@ -51,7 +51,7 @@ func (m *Image) readNotes(r *headers, phdrs []phdr) error {
 			flt = desc
 			m.Fault = binary.LittleEndian.Uint64(flt)
 		case typ != 0:
-			return invalidf("program header %d (PT_NOTE): second note of type %#x", p.index, typ)
+			return invalidf("program header %d (PT_NOTE): second Solo5 note of type %#x", p.index, typ)
 		}
 	}
 	if abi == nil {

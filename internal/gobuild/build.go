@@ -2,6 +2,7 @@ package gobuild
 
 import (
 	"fmt"
+	"go/build"
 	"os"
 	"path/filepath"
 
@@ -24,6 +25,7 @@ const imageTag = "gocat_image"
 // Build compiles a package into an image. Equal inputs give equal images. What
 // the image will not be able to do is told by warnings, a line each.
 func Build(c Config) (img []byte, warnings []string, err error) {
+	c = c.inItsModule()
 	t, err := findToolchain(c.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -35,7 +37,7 @@ func Build(c Config) (img []byte, warnings []string, err error) {
 	if warnings, err = t.check(c, pkgs); err != nil {
 		return nil, nil, err
 	}
-	program, err := t.link(c, pkgs)
+	program, err := t.link(c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,14 +45,49 @@ func Build(c Config) (img []byte, warnings []string, err error) {
 	return img, warnings, err
 }
 
+// inItsModule has the go command run in the directory that is to be built where
+// this belongs to another module than Dir, which the go command would refuse.
+func (c Config) inItsModule() Config {
+	dir := c.Package
+	if !filepath.IsAbs(dir) {
+		if !build.IsLocalImport(dir) {
+			return c
+		}
+		dir = filepath.Join(c.Dir, dir)
+	}
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() || moduleOf(dir) == moduleOf(c.Dir) {
+		return c // the go command says what is wrong, if anything is
+	}
+	c.Dir, c.Package = dir, "."
+	return c
+}
+
+// moduleOf returns the directory of the go.mod that the go command finds from
+// dir, or "".
+func moduleOf(dir string) string {
+	dir, err := filepath.Abs(dir)
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			break
+		}
+		dir = up
+	}
+	return ""
+}
+
 // link compiles and links and returns the program.
-func (t *toolchain) link(c Config, pkgs []pkg) ([]byte, error) {
+func (t *toolchain) link(c Config) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "gocat-build-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	list, err := t.overlay(tmp, pkgs)
+	list, err := t.overlay(tmp)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +96,10 @@ func (t *toolchain) link(c Config, pkgs []pkg) ([]byte, error) {
 	// ELF header: lower is not the guest's. The symbols are needed until the
 	// program is checked.
 	args := []string{"-o", out, "-overlay", list, "-tags", imageTag, "-trimpath", "-buildvcs=false",
-		"-ldflags", fmt.Sprintf("-T %#x -E gocatStart -w -buildid=", image.MinAddr+image.PageSize), c.Package}
+		"-ldflags", fmt.Sprintf("-T %#x -E gocatStart -w -buildid=", image.MinAddr+image.PageSize),
+		// Other modules' assembler (golang.org/x/sys/unix has some) comes to the
+		// gate by a macro: an overlay must not replace files of the module cache.
+		`-asmflags=all=-D "SYSCALL=` + gateCall + `"`, "-asmflags=std=", c.Package}
 	if c.Test {
 		args = append([]string{"test", "-c", "-vet=off"}, args...)
 	} else {

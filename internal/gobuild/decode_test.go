@@ -92,7 +92,7 @@ func program(t *testing.T) (*elf.File, []elf.Symbol) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := tool.link(Config{Package: "gocat/examples/hello", Target: image.SPT}, nil)
+	b, err := tool.link(Config{Package: "gocat/examples/hello", Target: image.SPT})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,9 +39,9 @@ func added() (map[string][]byte, error) {
 	return files, err
 }
 
-// overlay writes the overlay for t and the packages to build into directory dir
-// and returns the path of its description.
-func (t *toolchain) overlay(dir string, pkgs []pkg) (string, error) {
+// overlay writes the overlay for t into directory dir and returns the path of its
+// description.
+func (t *toolchain) overlay(dir string) (string, error) {
 	files, err := apply(patches(), t.version, t.source)
 	if err != nil {
 		return "", err
@@ -56,20 +56,13 @@ func (t *toolchain) overlay(dir string, pkgs []pkg) (string, error) {
 		}
 		files[name] = b
 	}
-	all, err := gates(pkgs)
-	if err != nil {
-		return "", err
-	}
+	replace := make(map[string]string, len(files))
 	for name, b := range files {
-		all[filepath.Join(t.goroot, "src", filepath.FromSlash(name))] = b
-	}
-	replace := make(map[string]string, len(all))
-	for name, b := range all {
 		to := filepath.Join(dir, fmt.Sprintf("%d%s", len(replace), filepath.Ext(name)))
 		if err := os.WriteFile(to, b, 0o644); err != nil {
 			return "", err
 		}
-		replace[name] = to
+		replace[filepath.Join(t.goroot, "src", filepath.FromSlash(name))] = to
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -16,12 +14,12 @@ import (
 type pkg struct {
 	ImportPath, Name, Dir string
 	Standard, DepOnly     bool
-	CgoFiles, SFiles      []string
+	CgoFiles              []string
 	Imports               []string
 	Error                 *struct{ Err string }
 }
 
-const pkgFields = "ImportPath,Name,Dir,Standard,DepOnly,CgoFiles,SFiles,Imports,Error"
+const pkgFields = "ImportPath,Name,Dir,Standard,DepOnly,CgoFiles,Imports,Error"
 
 // list returns the package named and all that it depends on.
 func (t *toolchain) list(c Config, env ...string) ([]pkg, error) {
@@ -76,26 +74,4 @@ func (t *toolchain) explain(c Config, p pkg) error {
 		}
 	}
 	return errors.New(summary(p.Error.Err, errors.New("no reason given")))
-}
-
-// gates returns the assembler files outside of the standard library that make
-// system calls (golang.org/x/sys/unix has one), with the gate in their place.
-func gates(pkgs []pkg) (map[string][]byte, error) {
-	files := make(map[string][]byte)
-	for _, p := range pkgs {
-		if p.Standard {
-			continue
-		}
-		for _, name := range p.SFiles {
-			path := filepath.Join(p.Dir, name)
-			src, err := os.ReadFile(path)
-			if err != nil {
-				return nil, err
-			}
-			if instruction.Match(src) {
-				files[path] = instruction.ReplaceAll(src, []byte(throughGate))
-			}
-		}
-	}
-	return files, nil
 }

@@ -118,8 +118,11 @@ type patch struct {
 // instruction matches SYSCALL where it is an instruction of assembler source.
 var instruction = regexp.MustCompile(`(?m)^([ \t]+)SYSCALL([ \t]*(//.*)?)$`)
 
-// throughGate replaces it. CALL leaves the same registers alone as SYSCALL.
-const throughGate = "${1}CALL	runtime·gocatGate(SB)${2}"
+// gateCall replaces it. CALL leaves the same registers alone as SYSCALL.
+const (
+	gateCall    = "CALL runtime·gocatGate(SB)"
+	throughGate = "${1}" + gateCall + "${2}"
+)
 
 func patches() []patch {
 	line := func(s string) *regexp.Regexp { return regexp.MustCompile(`(?m)^\t` + s + ` = .*$`) }

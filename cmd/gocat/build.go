@@ -16,6 +16,7 @@ import (
 func buildCommand() *cobra.Command {
 	var path, target, manifest string
 	var nets, blocks []string
+	var test bool
 	cmd := &cobra.Command{
 		Use:   "build [-o FILE] [PACKAGE]",
 		Short: "Compile a Go program into a unikernel",
@@ -28,13 +29,18 @@ named stdin is its standard input. Its standard output and standard error are
 the console. Its arguments are those after the image's name; --env:NAME=VALUE
 before them sets an environment variable.
 
+With --test the program is the tests of PACKAGE, which may be any package, as go
+test -c makes it; the arguments are then -test.v and so on. There are no host
+files in a unikernel, so tests that read testdata fail.
+
 Exit status: 0, or 1 when there is no image.`,
 		Example: `  gocat build -o hello.spt ./examples/hello && gocat run hello.spt
   gocat build --target=hvt --net stdin -o cat.hvt ./guest/cat/advanced
-  gocat build --manifest manifest.json ./server`,
+  gocat build --manifest manifest.json ./server
+  gocat build --test -o strings.spt strings && gocat run strings.spt -test.short`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c := gobuild.Config{Package: "."}
+			c := gobuild.Config{Package: ".", Test: test}
 			if len(args) == 1 {
 				c.Package = args[0]
 			}
@@ -75,6 +81,7 @@ Exit status: 0, or 1 when there is no image.`,
 	flags.StringArrayVar(&nets, "net", nil, "declare the network device `NAME`")
 	flags.StringArrayVar(&blocks, "block", nil, "declare the block device `NAME`")
 	flags.StringVar(&manifest, "manifest", "", "declare the devices in `FILE`, as Solo5's manifest.json has them")
+	flags.BoolVar(&test, "test", false, "build the tests of PACKAGE, as go test -c does")
 	cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"spt", "hvt"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

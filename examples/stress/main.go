@@ -1,5 +1,10 @@
 // Command stress exercises the Go runtime inside a unikernel and exits with
 // status 0 when all of it worked.
+//
+//	stress [MB|grow]
+//
+// With a number it also uses a slice of so many MB; with grow it does nothing but
+// use ever more memory, until the runtime says that there is no more.
 package main
 
 import (
@@ -23,6 +28,9 @@ import (
 
 func main() {
 	big := 0
+	if len(os.Args) > 1 && os.Args[1] == "grow" {
+		grow()
+	}
 	if len(os.Args) > 1 {
 		var err error
 		if big, err = strconv.Atoi(os.Args[1]); err != nil {
@@ -197,6 +205,18 @@ func threads() error {
 	}
 	wg.Wait()
 	return nil
+}
+
+// grow makes a list without end.
+func grow() {
+	type element struct {
+		next *element
+		data [1000]byte
+	}
+	var list *element
+	for {
+		list = &element{next: list}
+	}
 }
 
 type node struct {

@@ -15,7 +15,7 @@ import (
 
 func buildCommand() *cobra.Command {
 	var path, target, manifest string
-	var nets, blocks []string
+	var nets, blocks, tags []string
 	var test bool
 	cmd := &cobra.Command{
 		Use:   "build [-o FILE] [PACKAGE]",
@@ -40,7 +40,7 @@ Exit status: 0, or 1 when there is no image.`,
   gocat build --test -o strings.spt strings && gocat run strings.spt -test.short`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c := gobuild.Config{Package: ".", Test: test}
+			c := gobuild.Config{Package: ".", Test: test, Tags: tags}
 			if len(args) == 1 {
 				c.Package = args[0]
 			}
@@ -81,6 +81,7 @@ Exit status: 0, or 1 when there is no image.`,
 	flags.StringArrayVar(&nets, "net", nil, "declare the network device `NAME`")
 	flags.StringArrayVar(&blocks, "block", nil, "declare the block device `NAME`")
 	flags.StringVar(&manifest, "manifest", "", "declare the devices in `FILE`, as Solo5's manifest.json has them")
+	flags.StringSliceVar(&tags, "tags", nil, "set build tags, `TAG,TAG` and so on (timetzdata embeds time zones)")
 	flags.BoolVar(&test, "test", false, "build the tests of PACKAGE, as go test -c does")
 	cmd.RegisterFlagCompletionFunc("target", cobra.FixedCompletions([]string{"spt", "hvt"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

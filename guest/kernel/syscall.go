@@ -58,7 +58,6 @@ const (
 	sysGetrandom           = 318
 	sysFaccessat2          = 439
 	archSetFS              = 0x1002
-	signalURG              = 23 // what Go's runtime preempts with
 	affinitySize           = 8
 	unlimited       uint64 = 1<<64 - 1
 )
@@ -209,12 +208,22 @@ func access(path uintptr) int64 {
 	return statPath(path, addressOf(&buf[0]))
 }
 
-// kill ends the program with the status that a shell shows for the signal. The
-// one that Go's runtime preempts with does nothing.
+// Signals that do nothing unless a program asks for them (signal(7)).
+const (
+	signalChild    = 17
+	signalContinue = 18
+	signalUrgent   = 23 // Go's runtime preempts with it
+	signalWindow   = 28
+)
+
+// kill ends the program with the status that a shell shows for the signal, unless
+// it is one that does nothing.
 func kill(signal uint64) int64 {
-	if signal != 0 && signal != signalURG {
-		exit(128 + signal)
+	switch signal {
+	case 0, signalChild, signalContinue, signalUrgent, signalWindow:
+		return 0
 	}
+	exit(128 + signal)
 	return 0
 }
 

@@ -5,6 +5,7 @@ import (
 	"go/build"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gocat/internal/image"
 )
@@ -15,12 +16,15 @@ type Config struct {
 	Package  string // what it is told to build: a directory, an import path or files
 	Target   image.Target
 	Manifest image.Manifest // names and types; empty for a program without devices
+	Tags     []string       // build tags beside the one that holds in images
 	// Test builds the tests of Package, as go test -c does.
 	Test bool
 }
 
 // imageTag is a build tag that holds in images.
 const imageTag = "gocat_image"
+
+func (c Config) tags() string { return strings.Join(append([]string{imageTag}, c.Tags...), ",") }
 
 // Build compiles a package into an image. Equal inputs give equal images. What
 // the image will not be able to do is told by warnings, a line each.
@@ -95,7 +99,7 @@ func (t *toolchain) link(c Config) ([]byte, error) {
 	// The text begins at 1 MiB and a page, which leaves the page below to the
 	// ELF header: lower is not the guest's. The symbols are needed until the
 	// program is checked.
-	args := []string{"-o", out, "-overlay", list, "-tags", imageTag, "-trimpath", "-buildvcs=false",
+	args := []string{"-o", out, "-overlay", list, "-tags", c.tags(), "-trimpath", "-buildvcs=false",
 		"-ldflags", fmt.Sprintf("-T %#x -E gocatStart -w -buildid=", image.MinAddr+image.PageSize),
 		// Other modules' assembler (golang.org/x/sys/unix has some) comes to the
 		// gate by a macro: an overlay must not replace files of the module cache.

@@ -23,7 +23,7 @@ const pkgFields = "ImportPath,Name,Dir,Standard,DepOnly,CgoFiles,Imports,Error"
 
 // list returns the package named and all that it depends on.
 func (t *toolchain) list(c Config, env ...string) ([]pkg, error) {
-	args := []string{"list", "-e", "-deps", "-tags", imageTag, "-json=" + pkgFields}
+	args := []string{"list", "-e", "-deps", "-tags", c.tags(), "-json=" + pkgFields}
 	if c.Test {
 		args = append(args, "-test")
 	}

@@ -211,7 +211,7 @@ func threads() error {
 func grow() {
 	type element struct {
 		next *element
-		data [1000]byte
+		_    [1000]byte
 	}
 	var list *element
 	for {

@@ -288,7 +288,8 @@ func panics() (err error) {
 				panic(errors.New("own"))
 			case 2:
 				var m map[string]int
-				m["x"] = 1
+				//lint:ignore SA5000 to panic is what is wanted
+				m["x"] = i
 			case 3:
 				var e any = i
 				_ = e.(string)
@@ -354,14 +355,14 @@ func library() error {
 	return nil
 }
 
-var sink []byte
+var sink atomic.Pointer[[1024]byte]
 
 // fairness: a goroutine that allocates and never waits lets others run.
 func fairness() error {
 	var done atomic.Bool
 	go func() {
 		for !done.Load() {
-			sink = make([]byte, 1024)
+			sink.Store(new([1024]byte))
 		}
 	}()
 	for range 3 {

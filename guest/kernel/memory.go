@@ -24,8 +24,7 @@ type space struct {
 
 var memory space
 
-func pageUp(n uintptr) uintptr   { return (n + pageSize - 1) &^ (pageSize - 1) }
-func pageDown(n uintptr) uintptr { return n &^ (pageSize - 1) }
+func pageUp(n uintptr) uintptr { return (n + pageSize - 1) &^ (pageSize - 1) }
 
 // first returns the index of the first region that ends after addr.
 func (s *space) first(addr uintptr) int {

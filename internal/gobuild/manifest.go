@@ -93,7 +93,7 @@ func Declare(m image.Manifest, typ image.DeviceType, name string) (image.Manifes
 	case len(m) == image.MaxEntries:
 		return nil, fmt.Errorf("device %q: a manifest has at most %d devices", name, image.MaxEntries-1)
 	case len(name) > image.MaxName:
-		return nil, fmt.Errorf("device name of %d characters, at most %d: %.20q...", len(name), image.MaxName, name)
+		return nil, fmt.Errorf("device name %.20q... has %d characters, at most %d", name, len(name), image.MaxName)
 	}
 	for _, e := range m[1:] {
 		if e.Name == name {

@@ -13,6 +13,7 @@ import (
 const (
 	saSiginfo  = 0x4
 	saOnStack  = 0x08000000
+	saNoDefer  = 0x40000000
 	saRestorer = 0x04000000
 )
 
@@ -33,21 +34,34 @@ var reported = [...]unix.Signal{unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIG
 // signals plans the handlers: the reporter for faults and forbidden calls, and,
 // as process 1, which the kernel spares the default action, for the signals
 // that ask it to end.
+//
+// A guest with a fault handler of its own gets the signals of its faults itself,
+// on the reporter's stack, and does not return from the handler: it has no system
+// call to do so.
 func (s *sealed) signals(p *plan, handler uint64) {
-	action := words(handler, saSiginfo|saOnStack|saRestorer, handler, blocked()) // struct kernel_sigaction
-	stack := words(stackBase, 0, stackSize)                                      // stack_t
-	catch := func(signals ...unix.Signal) {
+	action := sigaction(handler, 0, blocked())
+	stack := words(stackBase, 0, stackSize) // stack_t
+	catch := func(action []byte, signals ...unix.Signal) {
 		for _, sig := range signals {
 			p.must("could not handle a signal", 0, unix.SYS_RT_SIGACTION, int(sig), action, 0, 8)
 		}
 	}
 	p.must("could not give signal handlers a stack", 0, unix.SYS_SIGALTSTACK, stack, 0)
 	if !s.QuietFaults {
-		catch(reported[:]...)
+		catch(action, reported[:]...)
+	}
+	if s.Image.Fault != 0 {
+		catch(sigaction(s.Image.Fault, saNoDefer, 0), unix.SIGSEGV, unix.SIGFPE)
 	}
 	p.when(exact, 1, func() {
-		catch(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+		catch(action, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
 	}, unix.SYS_GETPID)
+}
+
+// sigaction is a struct kernel_sigaction. The kernel wants a restorer: what a
+// handler returns to that must not return.
+func sigaction(handler, flags, mask uint64) []byte {
+	return words(handler, saSiginfo|saOnStack|saRestorer|flags, handler, mask)
 }
 
 // confine plans the last steps: after the filter, only the guest's own calls

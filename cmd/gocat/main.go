@@ -74,7 +74,8 @@ options of that Solo5 tender.`,
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
-		guestCommand(), compareCommand(), doctorCommand(), traceCommand(), tendCommand(), benchCommand(), versionCommand())
+		guestCommand(), buildCommand(), manifestCommand(), compareCommand(), doctorCommand(),
+		traceCommand(), tendCommand(), benchCommand(), versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
 	if completion, _, err := cmd.Find([]string{"completion"}); err == nil {

@@ -53,6 +53,7 @@ var allowed = map[string]struct {
 }{
 	"gocat/cmd/gocat":        {"syscall golang.org/x/sys/unix", "standard output: closed pipes and full disks by error number; numbers of filters"},
 	"gocat/guest":            {"unsafe", "copies the bundled guests' routines out of the program's own text"},
+	"gocat/guest/kernel":     {"unsafe", "is the kernel of Go programs as unikernels: memory, threads and system calls by address"},
 	"gocat/internal/bench":   {"syscall golang.org/x/sys/unix", "starts what it measures without package os, feeds and drains it by splice(2), reads its usage"},
 	"gocat/internal/compare": {"syscall golang.org/x/sys/unix", "makes inputs of every kind; how guests end"},
 	"gocat/internal/device":  {"unsafe golang.org/x/sys/unix", "opens and checks what is attached; ioctls of taps; reads and writes with flags"},

@@ -17,7 +17,7 @@ var page string
 // network and no script.
 func (r *Report) WriteHTML(w io.Writer) error {
 	// Not html/template, although it escapes by itself: initialising it would
-	// slow down gocat run (see package fast). The page's strings go through html.
+	// slow down gocat run of an hvt guest. The page's strings go through html.
 	t, err := template.New("report").Parse(page)
 	if err != nil {
 		return err

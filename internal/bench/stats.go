@@ -7,9 +7,6 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// Linking benchmath costs gocat run one page fault: what it imports comes before
-// package fast in the order of initialisation, but initialises hardly anything.
-
 // confidence is that of all intervals, and alpha where a difference counts as
 // significant.
 const (

@@ -15,6 +15,7 @@ type Spec struct {
 	Entry    uint64 // guest address
 	Segments []SpecSegment
 	Manifest Manifest // names and types only; empty means the reserved entry alone
+	Fault    uint64   // guest address of a fault handler, 0 for none
 }
 
 // SpecSegment is a PT_LOAD of a Spec.
@@ -63,10 +64,13 @@ func Encode(s Spec) ([]byte, error) {
 	if len(mft) > MaxEntries {
 		return nil, fmt.Errorf("encode image: %d manifest entries, at most %d", len(mft), MaxEntries)
 	}
-	// Beside the segments: PT_INTERP, two PT_NOTE, PT_GNU_STACK.
+	// Beside the segments: PT_INTERP, two or three PT_NOTE, PT_GNU_STACK.
 	phnum := len(s.Segments) + 4
+	if s.Fault != 0 {
+		phnum++
+	}
 	if len(s.Segments) == 0 || phnum > maxPhdrs {
-		return nil, fmt.Errorf("encode image: %d segments, expected 1 to %d", len(s.Segments), maxPhdrs-4)
+		return nil, fmt.Errorf("encode image: %d segments, expected 1 to %d", len(s.Segments), maxPhdrs-phnum+len(s.Segments))
 	}
 
 	w := writer{b: raw.Slice[byte](ehdrSize+phnum*phdrSize, smallImage), next: ehdrSize}
@@ -74,6 +78,10 @@ func Encode(s Spec) ([]byte, error) {
 	w.add(phdr{typ: ptInterp, flags: uint32(R), align: 1}, raw.CString(interp))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, abiNote(s.Target, s.Version))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, manifestNote(declared))
+	if s.Fault != 0 {
+		note := binary.LittleEndian.AppendUint64(noteHeader(ownName, flt1Type, flt1Size), s.Fault)
+		w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, note)
+	}
 	for i, g := range s.Segments {
 		memsz := g.Memsz
 		if memsz == 0 {
@@ -145,23 +153,23 @@ func (w *writer) header(p phdr) {
 
 func abiNote(t Target, version uint32) []byte {
 	le := binary.LittleEndian
-	b := noteHeader(abi1Type, abi1Size)
+	b := noteHeader(noteName, abi1Type, abi1Size)
 	b = le.AppendUint32(b, uint32(t))
 	b = le.AppendUint32(b, version)
 	return le.AppendUint64(b, 0)
 }
 
 func manifestNote(m Manifest) []byte {
-	b := noteHeader(mft1Type, mft1Pad+m.Size())
+	b := noteHeader(noteName, mft1Type, mft1Pad+m.Size())
 	b = append(b, 0, 0, 0, 0) // mft1Pad
 	return m.AppendTo(b)
 }
 
-func noteHeader(typ uint32, size int) []byte {
+func noteHeader(name string, typ uint32, size int) []byte {
 	le := binary.LittleEndian
-	b := le.AppendUint32(raw.Slice[byte](0, noteHeaderSize+size), uint32(len(noteName)))
+	b := le.AppendUint32(raw.Slice[byte](0, noteHeaderSize+size), uint32(len(name)))
 	b = le.AppendUint32(b, uint32(size))
 	b = le.AppendUint32(b, typ)
-	b = append(b, noteName...)
-	return append(b, 0, 0) // up to noteHeaderSize
+	b = append(b, name...)
+	return append(b, 0, 0) // up to noteHeaderSize: names have the same length
 }

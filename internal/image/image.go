@@ -88,6 +88,10 @@ type Image struct {
 	End      uint64 // guest address past the last segment, page-aligned: the ABI's kernel_end
 	Segments []Segment
 	Manifest Manifest
+	// Fault is the guest address of a handler of faults, in an executable
+	// segment, or 0: gocat's spt tender has SIGSEGV and SIGFPE call it (note
+	// FLT1 of gocat's own).
+	Fault uint64
 }
 
 // MinAddr is the lowest guest address a segment may occupy (Solo5

@@ -41,6 +41,15 @@ func set(b []byte, ph, off int, v uint64) { le.PutUint64(field(b, ph, off), v) }
 // content is what the program header ph points at.
 func content(b []byte, ph int) []byte { return b[le.Uint64(field(b, ph, pOffset)):] }
 
+// withFault makes the last program header a note about a fault handler.
+func withFault(b []byte, addr uint64) []byte {
+	note := le.AppendUint64(noteHeader(ownName, flt1Type, flt1Size), addr)
+	set(b, phStack, pOffset, uint64(len(b)))
+	set(b, phStack, pFilesz, uint64(len(note)))
+	le.PutUint32(field(b, phStack, pType), ptNote)
+	return append(b, note...)
+}
+
 func TestMalformed(t *testing.T) {
 	entry := func(i int) int { return noteHeaderSize + mft1Pad + mftHeaderSize + i*entrySize }
 	tests := []struct {
@@ -108,6 +117,14 @@ func TestMalformed(t *testing.T) {
 			copy(field(b, phStack, 0)[:phdrSize], field(b, phMFT, 0))
 			return nil
 		}, "program header 7 (PT_NOTE): second Solo5 note of type 0x3154464d"},
+
+		{"fault handler outside", func(b []byte) []byte { return withFault(b, 0x102000) },
+			"fault handler 0x102000 lies in no executable segment"},
+		{"fault note too big", func(b []byte) []byte {
+			b = withFault(b, 0x100000)
+			content(b, phStack)[4] = 9
+			return b
+		}, "program header 7 (PT_NOTE): note does not fall within valid size: content of 9 bytes, expected 8 to 8"},
 
 		{"target virtio", func(b []byte) []byte { content(b, phABI)[20] = 3; return nil }, "target virtio, expected hvt or spt"},
 		{"target muen", func(b []byte) []byte { content(b, phABI)[20] = 4; return nil }, "target muen,"},

@@ -19,6 +19,11 @@ const (
 	mft1Type    = 0x3154464d // "MFT1"
 	mft1Pad     = 4          // the manifest is aligned to 8 within the note
 	mft1MaxSize = mft1Pad + mftHeaderSize + MaxEntries*entrySize
+
+	// gocat's own note, which Solo5's tenders do not look at.
+	ownName  = "gocat\x00"
+	flt1Type = 0x31544c46 // "FLT1"
+	flt1Size = 8          // the address of the fault handler
 )
 
 // readNotes sets the target, the version and the manifest.
@@ -27,7 +32,7 @@ const (
 // one type Solo5 takes the first; here they are refused, lest two tools see two
 // images in one file.
 func (m *Image) readNotes(r *headers, phdrs []phdr) error {
-	var abi, mft []byte
+	var abi, mft, flt []byte
 	for i := range phdrs {
 		p := &phdrs[i]
 		if p.typ != ptNote {
@@ -42,6 +47,9 @@ func (m *Image) readNotes(r *headers, phdrs []phdr) error {
 			abi = desc
 		case typ == mft1Type && mft == nil:
 			mft = desc
+		case typ == flt1Type && flt == nil:
+			flt = desc
+			m.Fault = binary.LittleEndian.Uint64(flt)
 		case typ != 0:
 			return invalidf("program header %d (PT_NOTE): second Solo5 note of type %#x", p.index, typ)
 		}
@@ -80,16 +88,19 @@ func readNote(r *headers, p *phdr) (typ uint32, desc []byte, err error) {
 	if err != nil {
 		return 0, nil, fmt.Errorf("note header: %w", err)
 	}
-	if le.Uint32(h[0:]) != uint32(len(noteName)) || string(h[nhdrSize:][:len(noteName)]) != noteName {
+	name := string(h[nhdrSize:][:len(noteName)]) // both names have that length
+	if le.Uint32(h[0:]) != uint32(len(noteName)) {
 		return 0, nil, nil
 	}
 	size := le.Uint32(h[4:])
 	var pad, lo, hi uint32
-	switch typ = le.Uint32(h[8:]); typ {
-	case abi1Type:
+	switch typ = le.Uint32(h[8:]); {
+	case name == noteName && typ == abi1Type:
 		lo, hi = abi1Size, abi1MaxSize
-	case mft1Type:
+	case name == noteName && typ == mft1Type:
 		pad, lo, hi = mft1Pad, mft1Pad+1, mft1MaxSize
+	case name == ownName && typ == flt1Type:
+		lo, hi = flt1Size, flt1Size
 	default:
 		return 0, nil, nil
 	}

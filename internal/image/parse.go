@@ -68,12 +68,23 @@ func Parse(file io.ReaderAt) (*Image, error) {
 	if len(m.Segments) == 0 {
 		return nil, invalidf("no segment to load")
 	}
+	if !m.executable(entry) {
+		return nil, invalidf("entry %#x lies in no executable segment", entry)
+	}
+	if m.Fault != 0 && !m.executable(m.Fault) {
+		return nil, invalidf("fault handler %#x lies in no executable segment", m.Fault)
+	}
+	return m, nil
+}
+
+// executable says whether addr lies in an executable segment.
+func (m *Image) executable(addr uint64) bool {
 	for _, s := range m.Segments {
-		if s.Prot&X != 0 && s.Start <= entry && entry < s.End {
-			return m, nil
+		if s.Prot&X != 0 && s.Start <= addr && addr < s.End {
+			return true
 		}
 	}
-	return nil, invalidf("entry %#x lies in no executable segment", entry)
+	return false
 }
 
 // readHeaders reads the ELF header and the program headers.

@@ -59,6 +59,9 @@ func checkInvariants(t testing.TB, file []byte, m *Image) {
 	if m.End != last || len(m.Segments) == 0 || len(m.Segments) > maxPhdrs {
 		t.Fatalf("image ends at %#x, its last segment at %#x", m.End, last)
 	}
+	if m.Fault != 0 && !m.executable(m.Fault) {
+		t.Fatalf("fault handler %#x not executable", m.Fault)
+	}
 	if !inX {
 		t.Fatalf("entry %#x not executable", m.Entry)
 	}
@@ -96,6 +99,7 @@ func checkManifest(t testing.TB, m Manifest) {
 func TestRoundTrip(t *testing.T) {
 	for _, target := range []Target{HVT, SPT} {
 		spec := hello(target)
+		spec.Fault = spec.Entry
 		b := mustEncode(t, spec)
 		if !bytes.Equal(b, mustEncode(t, spec)) {
 			t.Fatal("Encode is not deterministic")
@@ -105,7 +109,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkInvariants(t, b, m)
-		if m.Target != target || m.Version != 2 || m.Entry != spec.Entry || m.End != 0x108000 {
+		if m.Target != target || m.Version != 2 || m.Entry != spec.Entry || m.Fault != spec.Fault || m.End != 0x108000 {
 			t.Errorf("parsed %+v", m)
 		}
 		if !reflect.DeepEqual(m.Manifest, spec.Manifest) {

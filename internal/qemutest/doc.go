@@ -6,8 +6,8 @@
 // one or none. qemutest boots a stock Debian kernel under qemu, which emulates a
 // processor with AMD-V in software and so needs nothing of the host's own
 // virtualisation, loads Debian's kvm and kvm_amd there, and runs the packages'
-// test binaries, by default that of ./kvmhvt. With a command, it runs that
-// instead of tests.
+// test binaries, by default those of ./kvmhvt and ./internal/goguests. With a
+// command, it runs that instead of tests.
 //
 // What it needs beyond Go: qemu-system-x86_64, which it installs when run by
 // root, and a Debian kernel, which it downloads with apt-get, unpacks and keeps,
@@ -16,12 +16,13 @@
 //
 // Everything else is in an initial RAM disk that lives as long as a run: the
 // modules, the test binaries with their packages' testdata directories, gocat as
-// /bin/gocat, which GOCAT names, a few of the host's tools such as sh and ip, and
-// the files that -file names. Executables bring their shared libraries. When
-// GOCAT_SOLO5 names a built Solo5 checkout, its test guests and tenders are there
-// too, and GOCAT_SOLO5 is set inside. CI is passed on: when it is set, nothing
-// that a test needs may be missing. There is no network but a loopback of the
-// machine's own, and no Go toolchain.
+// /bin/gocat, which GOCAT names, for ./internal/goguests the Go programs that it
+// runs as unikernels, in the directory that GOCAT_IMAGES names, a few of the
+// host's tools such as sh and ip, and the files that -file names. Executables
+// bring their shared libraries. When GOCAT_SOLO5 names a built Solo5 checkout,
+// its test guests and tenders are there too, and GOCAT_SOLO5 is set inside. CI is
+// passed on: when it is set, nothing that a test needs may be missing. There is
+// no network but a loopback of the machine's own, and no Go toolchain.
 //
 // The same executable is the virtual machine's init. It reports on the console
 // with markers that hold a random number, and qemutest succeeds only when they

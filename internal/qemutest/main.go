@@ -73,7 +73,7 @@ func parse(args []string) *options {
 	f.Parse(args)
 	o.packages = f.Args()
 	if len(o.packages) == 0 && len(o.command) == 0 {
-		o.packages = []string{"./kvmhvt"}
+		o.packages = []string{"./kvmhvt", "./internal/goguests"}
 	}
 	return o
 }

@@ -15,6 +15,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"gocat/internal/goguests"
 )
 
 // plan says what init does; the RAM disk holds it as JSON.
@@ -35,9 +37,10 @@ type job struct {
 
 // Paths inside the virtual machine.
 const (
-	planPath  = "/plan"
-	gocatPath = "/bin/gocat"
-	solo5Path = "/solo5"
+	planPath   = "/plan"
+	gocatPath  = "/bin/gocat"
+	solo5Path  = "/solo5"
+	imagesPath = "/images"
 )
 
 // tools are the programs of the host that tests use where they are. Such tests
@@ -69,7 +72,7 @@ func prepare(ctx context.Context, o *options, k *kernel, tmp, initrd string) (*p
 		return nil, err
 	}
 	a.host("/init", self)
-	env := append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOCAT=" + gocatPath, "CI=" + os.Getenv("CI")}, o.env...)
+	env := append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOCAT=" + gocatPath, "GOCAT_IMAGES=" + imagesPath, "CI=" + os.Getenv("CI")}, o.env...)
 
 	libs := map[string]bool{}
 	for _, name := range tools {
@@ -137,6 +140,25 @@ func addGocat(ctx context.Context, a *archive, tmp string) error {
 	return nil
 }
 
+// guestsPackage tests Go programs as unikernels, in the directory imagesPath.
+const guestsPackage = "gocat/internal/goguests"
+
+// addImages has gocat, in tmp, build them.
+func addImages(ctx context.Context, a *archive, tmp string) error {
+	for _, p := range goguests.Programs {
+		for _, target := range []string{"spt", "hvt"} {
+			name := p.Name + "." + target
+			out := filepath.Join(tmp, name)
+			cmd := exec.CommandContext(ctx, filepath.Join(tmp, "gocat"), p.BuildArgs(target, out)...)
+			if b, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("gocat build %s: %w\n%s", p.Package, err, b)
+			}
+			a.host(path.Join(imagesPath, name), out)
+		}
+	}
+	return nil
+}
+
 // addTests builds the packages' test binaries and adds jobs to run them.
 func addTests(ctx context.Context, a *archive, p *plan, o *options, env []string, tmp string) error {
 	if len(o.packages) == 0 {
@@ -152,6 +174,11 @@ func addTests(ctx context.Context, a *archive, p *plan, o *options, env []string
 		out := filepath.Join(tmp, fmt.Sprint(i, ".test"))
 		if err := goBuild(ctx, "test", "-c", "-ldflags=-s -w", "-o", out, name); err != nil {
 			return err
+		}
+		if name == guestsPackage {
+			if err := addImages(ctx, a, tmp); err != nil {
+				return err
+			}
 		}
 		dir := path.Join("/src", name)
 		binary := path.Join(dir, path.Base(name)+".test")

@@ -77,7 +77,7 @@ func TestParse(t *testing.T) {
 	if o.memory != 512 || len(o.packages) != 0 || strings.Join(o.command, " ") != "gocat run -- x" {
 		t.Errorf("%+v", o)
 	}
-	if o = parse(nil); strings.Join(o.packages, " ") != "./kvmhvt" {
+	if o = parse(nil); strings.Join(o.packages, " ") != "./kvmhvt ./internal/goguests" {
 		t.Errorf("%+v", o)
 	}
 }

@@ -1,6 +1,8 @@
 package testhost
 
 import (
+	"net"
+	"net/netip"
 	"runtime"
 	"testing"
 
@@ -62,6 +64,32 @@ func Up(t testing.TB, name string, mtu uint32) {
 	ifr.SetUint16(unix.IFF_UP)
 	if err := unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, ifr); err != nil {
 		t.Fatalf("SIOCSIFFLAGS %s: %v", name, err)
+	}
+}
+
+// Address gives an interface of this network namespace an IPv4 address.
+func Address(t testing.TB, name string, address netip.Prefix) {
+	t.Helper()
+	sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("socket: %v", err)
+	}
+	defer unix.Close(sock)
+	for _, set := range []struct {
+		request uint
+		name    string
+		value   net.IP
+	}{
+		{unix.SIOCSIFADDR, "SIOCSIFADDR", address.Addr().AsSlice()},
+		{unix.SIOCSIFNETMASK, "SIOCSIFNETMASK", net.IP(net.CIDRMask(address.Bits(), 32))},
+	} {
+		ifr := ifreq(t, name)
+		if err := ifr.SetInet4Addr(set.value); err != nil {
+			t.Fatalf("address %v: %v", address, err)
+		}
+		if err := unix.IoctlIfreq(sock, set.request, ifr); err != nil {
+			t.Fatalf("%s %s: %v", set.name, name, err)
+		}
 	}
 }
 

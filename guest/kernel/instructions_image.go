@@ -1,0 +1,31 @@
+//go:build gocat_image
+
+package kernel
+
+import _ "unsafe" // for linkname
+
+// What no Go can express: assembler of package runtime, by these names.
+
+//go:linkname syscall6
+func syscall6(nr, a, b, c, d, e, f uintptr) uintptr
+
+//go:linkname out
+func out(port, v uint32)
+
+//go:linkname rdtsc
+func rdtsc() uint64
+
+//go:linkname cpuid
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+
+//go:linkname rdrand
+func rdrand() (v uint64, ok bool)
+
+//go:linkname rdseed
+func rdseed() (v uint64, ok bool)
+
+//go:linkname wrmsr
+func wrmsr(msr uint32, v uint64)
+
+//go:linkname loadTables
+func loadTables(gdt, task, idt uintptr)

@@ -1,0 +1,30 @@
+// Package goguests tests Go programs as unikernels, under gocat and, where
+// GOCAT_SOLO5 names a built Solo5 checkout, under Solo5's own tenders.
+//
+// GOCAT names the gocat to test and GOCAT_IMAGES a directory with the images of
+// Programs; without them the tests build both. With GOCAT_BIG they repeat what
+// must never fail a hundred times.
+package goguests
+
+// Programs are the packages that the tests run as unikernels, by the names of
+// their images without .spt or .hvt, and the network device that each declares,
+// if any.
+var Programs = []Program{
+	{"hello", "gocat/examples/hello", ""},
+	{"stress", "gocat/examples/stress", ""},
+	{"advanced", "gocat/guest/cat/advanced", "stdin"},
+	{"simple", "gocat/guest/cat/simple", "stdin"},
+}
+
+// Program is one of them.
+type Program struct{ Name, Package, Net string }
+
+// BuildArgs are the arguments with which gocat builds p for a target, spt or hvt,
+// into a file.
+func (p Program) BuildArgs(target, file string) []string {
+	args := []string{"build", "--target", target, "-o", file}
+	if p.Net != "" {
+		args = append(args, "--net", p.Net)
+	}
+	return append(args, p.Package)
+}

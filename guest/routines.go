@@ -22,6 +22,7 @@ const (
 	probeSyscallRoutine
 	probeInt80Routine
 	probeLoad8Routine
+	probeLoad64Routine
 	probeStore8Routine
 	probeStore64Routine
 	probeOut8Routine
@@ -29,6 +30,7 @@ const (
 	probeOut32Routine
 	probeIn32Routine
 	probeMoveRoutine
+	probeFaultRoutine
 	routines // how many
 )
 

@@ -1,0 +1,3 @@
+package selftest
+
+func hvtAttacks(s Setting) (all []*Attack) { return nil }

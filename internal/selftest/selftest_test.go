@@ -44,3 +44,5 @@ func attackWith(t *testing.T, of ...Setting) {
 
 func TestSPT(t *testing.T)    { attackWith(t, SPT) }
 func TestStrict(t *testing.T) { attackWith(t, Strict) }
+func TestHVT(t *testing.T)    { attackWith(t, HVT) }
+func TestCPL0(t *testing.T)   { attackWith(t, CPL0) }

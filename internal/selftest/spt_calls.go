@@ -69,7 +69,7 @@ func everyCall(s Setting) (all []*Attack) {
 		}
 		for _, arguments := range kinds {
 			all = append(all, &Attack{
-				Group: "every system call, 0 to 600", Name: fmt.Sprintf("%s (%d) with %s", callName(nr), nr, arguments), Setting: s,
+				Group: "every system call", Name: fmt.Sprintf("%s (%d) with %s", callName(nr), nr, arguments), Setting: s,
 				Want: wantOfCall(s, nr, arguments),
 				add: func(p *guest.Probe) {
 					p.Do(p.Syscall(nr, numbers(hostileArguments(p)[arguments])...))
@@ -122,13 +122,17 @@ func otherEntries(s Setting) (all []*Attack) {
 			func(p *guest.Probe) { p.Do(p.Syscall(unix.SYS_GETPID | bit)) })
 	}
 	add(bits, "all ones", []Outcome{silent}, func(p *guest.Probe) { p.Do(p.Syscall(^uint64(0))) })
-	for nr := range uint64(callNumbers) {
-		add("x32 calls, 0 to 600", fmt.Sprintf("x32 call %d", nr), []Outcome{silent},
+	step := uint64(1)
+	if s == Strict { // which does not differ here
+		step = 25
+	}
+	for nr := uint64(0); nr < callNumbers; nr += step {
+		add("x32 calls", fmt.Sprintf("x32 call %d", nr), []Outcome{silent},
 			func(p *guest.Probe) { p.Do(p.Syscall(0x40000000|nr, guest.N(1), guest.N(guest.Scratch), guest.N(8))) })
 	}
-	for nr := range uint64(int80Numbers) {
+	for nr := uint64(0); nr < int80Numbers; nr += step {
 		// A kernel without the 32-bit ABI raises a fault.
-		add("int 0x80, 0 to 470", fmt.Sprintf("32-bit call %d", nr), []Outcome{silent, {Killed, sigsegv, "SIGSEGV"}},
+		add("int 0x80", fmt.Sprintf("32-bit call %d", nr), []Outcome{silent, {Killed, sigsegv, "SIGSEGV"}},
 			func(p *guest.Probe) { p.Do(p.Int80(nr, guest.N(1), guest.N(guest.Scratch), guest.N(8))) })
 	}
 	dead := []Outcome{silent, {Killed, sigsegv, "SIGSEGV"}, {Killed, sigill, "SIGILL"}}

@@ -70,7 +70,7 @@ options of that Solo5 tender.`,
 	}
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
-		guestCommand(), doctorCommand(), versionCommand())
+		guestCommand(), doctorCommand(), selftestCommand(), versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
 	if completion, _, err := cmd.Find([]string{"completion"}); err == nil {

@@ -96,21 +96,25 @@ func (l *list) ring() {
 	// A request that changes while the tender reads it: either it is served as it
 	// was, or its range is refused.
 	for i, pair := range [][2]uint64{{8, 1<<32 - 1}, {8, 1 << 31}} {
-		add("double fetch", fmt.Sprintf("length of a read, %d", i), func(p *guest.Probe) { flip(p, 16, pair) }, goesOn, ended("by ring: not all of it is writable"))
+		add("double fetch", fmt.Sprintf("length of a read, %d", i), func(p *guest.Probe) { l.flip(p, 16, pair) }, goesOn, ended("by ring: not all of it is writable"))
 	}
 	for i, pair := range [][2]uint64{{buffer, text}, {buffer, ^uint64(0) - 3}, {buffer, memEnd}, {buffer, hvtShim}} {
-		add("double fetch", fmt.Sprintf("pointer of a read, %d", i), func(p *guest.Probe) { flip(p, 8, pair) }, goesOn, ended("by ring: not all of it is writable"))
+		add("double fetch", fmt.Sprintf("pointer of a read, %d", i), func(p *guest.Probe) { l.flip(p, 8, pair) }, goesOn, ended("by ring: not all of it is writable"))
 	}
 }
 
 // flip adds steps that ask again and again to read 8 bytes to the buffer, and
 // meanwhile change a field of the request between two values.
-func flip(p *guest.Probe, field uint64, values [2]uint64) {
+func (l *list) flip(p *guest.Probe, field uint64, values [2]uint64) {
 	n := guest.N
 	at := guest.Ring().Plus(ringEntries)
 	p.Do(p.Store64(at, n(ringRead|netA<<32)), p.Store64(at.Plus(8), n(buffer)), p.Store64(at.Plus(16), n(8)))
-	// mov rcx, 200; loop: mov [rdi], rsi; mov [rdi], rdx; dec rcx; jnz loop; ret
-	code := append(mov(rcx, 200), 0x48, 0x89, 0x37, 0x48, 0x89, 0x17, 0x48, 0xff, 0xc9, 0x75, 0xf5, 0xc3)
+	times := uint64(200_000) // as long as it takes to wake the tender up
+	if l.setting == CPL0 {   // which some hosts emulate
+		times = 200
+	}
+	// mov rcx, times; loop: mov [rdi], rsi; mov [rdi], rdx; dec rcx; jnz loop; ret
+	code := append(mov(rcx, times), 0x48, 0x89, 0x37, 0x48, 0x89, 0x17, 0x48, 0xff, 0xc9, 0x75, 0xf5, 0xc3)
 	toggle := guest.Step{Code: n(p.Code(code)), DI: at.Plus(field), SI: n(values[1]), DX: n(values[0])}
 	p.Sweep(1, 31, 1, func(tail guest.Value) []guest.Step {
 		return []guest.Step{p.Store64(guest.Ring().Plus(ringEntTail), tail), p.Out32(n(kick), n(0)), toggle}

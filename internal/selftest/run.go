@@ -19,12 +19,15 @@ func Run(path string, attacks []*Attack, each func(Result)) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
+	if err := noCores(); err != nil {
+		return err
+	}
 	var failed error
 	first, rest := firsts(attacks)
 	err := try(path, first, func(r Result) {
 		each(r)
 		if r.Err != nil {
-			failed = fmt.Errorf("%v guests are not confined on this host, so no other attack was tried: %s: %w", r.Setting, r.Name, r.Err)
+			failed = fmt.Errorf("%v: the first guest did not end as it should, so no other was tried: %s, %s: %w", r.Setting, r.Group, r.Name, r.Err)
 		}
 	})
 	if err = errors.Join(err, failed); err != nil {
@@ -34,6 +37,22 @@ func Run(path string, attacks []*Attack, each func(Result)) error {
 		return err
 	}
 	return childless()
+}
+
+// noCores keeps this process's children, most of which are going to be killed,
+// from dumping core. The kernel gives programs that take cores those of processes
+// with a limit of 0, but none with a limit of 1 (core(5)).
+func noCores() error {
+	limit := uint64(0)
+	if pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern"); err == nil && len(pattern) > 0 && pattern[0] == '|' {
+		limit = 1
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &old); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	limit = min(limit, old.Max)
+	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: limit, Max: old.Max}))
 }
 
 // firsts takes the first attack of each setting out of all.

@@ -8,9 +8,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
-
+	"gocat/internal/image"
 	"gocat/internal/selftest"
+	"gocat/kvmhvt"
 )
 
 func selftestCommand() *cobra.Command {
@@ -56,24 +56,25 @@ also if it is killed.`,
 // of hvt is, if it was not asked for and is impossible.
 func selftestSettings(backend string) (of []selftest.Setting, missing error, err error) {
 	spt, hvt := []selftest.Setting{selftest.SPT, selftest.Strict}, []selftest.Setting{selftest.HVT, selftest.CPL0}
-	fd, kvm := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if kvm != nil {
-		kvm = fmt.Errorf("no hvt guests on this host: open /dev/kvm: %w", kvm)
-	} else {
-		unix.Close(fd)
-	}
 	switch backend {
 	case "spt":
 		return spt, nil, nil
-	case "hvt":
-		return hvt, nil, kvm
-	case "":
-		if kvm != nil {
-			return spt, kvm, nil
+	case "", "hvt":
+	default:
+		return nil, nil, errors.New("--backend: want spt or hvt")
+	}
+	err = kvmhvt.Available()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("no hvt guests on this host: %w", err)
+		if backend == "" {
+			return spt, err, nil
 		}
+		return nil, nil, err
+	case backend == "":
 		return append(spt, hvt...), nil, nil
 	}
-	return nil, nil, errors.New("--backend: want spt or hvt")
+	return hvt, nil, nil
 }
 
 // attackSelf tries all attacks on the given settings and prints what became of
@@ -125,7 +126,11 @@ func printSelftest(w io.Writer, t *selftest.Table, missing error) error {
 	for _, row := range t.Rows {
 		p.printf("%s", row.Group)
 		for _, s := range selftest.Settings() {
-			p.printf("\t%v", row.Cells[s])
+			if missing != nil && s.Target() == image.HVT {
+				p.printf("\tno KVM")
+			} else {
+				p.printf("\t%v", row.Cells[s])
+			}
 		}
 		p.printf("\n")
 	}

@@ -190,7 +190,7 @@ func (l *list) tables() {
 		execute(p, mov(rax, operand), []byte{0x0f, 0x01, modrm})
 	}
 	const lgdt, lidt = 0x10, 0x18
-	strange := []uint64{0, 8, hvtLow, hvtBoot, text, rodata, guest.Scratch, memEnd - 8, memEnd, hvtPhys, hvtShim, hvtShim + 0x100, 1 << 47, 1 << 63, ^uint64(0), ^uint64(15), ^uint64(0x60), 0xffff800000000000}
+	strange := []uint64{0, 8, hvtTables, hvtBoot, text, rodata, guest.Scratch, memEnd - 8, memEnd, hvtPhys, hvtShim, hvtShim + 0x100, 1 << 47, 1 << 63, ^uint64(0), ^uint64(15), ^uint64(0x60), 0xffff800000000000}
 	for _, base := range strange {
 		for _, limit := range []uint64{0, 15, 0x6f, 0xffff} {
 			l.add("descriptor tables", fmt.Sprintf("IDT at %#x, limit %#x", base, limit), func(p *guest.Probe) {

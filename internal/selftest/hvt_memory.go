@@ -104,6 +104,19 @@ func (l *list) endless() {
 	add("hypercalls for ever", func(p *guest.Probe) {
 		forever(p, mov(rdx, hypercall+hcWalltime), mov(rax, guest.Scratch), []byte{0xef, 0xeb, 0xfd})
 	})
+	ring := func(name string, f func(*guest.Probe)) {
+		add(name, f)
+		l.all[len(l.all)-1].options = []string{"--net-ring"}
+	}
+	// mov dx, 0x600; loop: out dx, eax; jmp loop
+	ring("kick the ring for ever", func(p *guest.Probe) { forever(p, mov(rdx, kick), []byte{0xef, 0xeb, 0xfd}) })
+	// loop: inc dword [rdi]; jmp loop
+	ring("requests for ever", func(p *guest.Probe) {
+		p.Do(p.Puts(begun))
+		step := p.Execute(guest.N(p.Code([]byte{0xff, 0x07, 0xeb, 0xfc})))
+		step.DI = guest.Ring().Plus(ringEntTail)
+		p.Do(step)
+	})
 	if l.setting == CPL0 {
 		return
 	}

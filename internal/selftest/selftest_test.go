@@ -147,6 +147,25 @@ func TestFaultyGocat(t *testing.T) {
 	}
 }
 
+// TestCallerMemory has memory of this process that somebody has written to.
+func TestCallerMemory(t *testing.T) {
+	g, err := newGiven()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	if err := g.untouched(); err != nil {
+		t.Error(err)
+	}
+	callerMemory[callerSize-1] = 1
+	if err := g.untouched(); err == nil || !strings.Contains(err.Error(), "memory of the process that started it") {
+		t.Errorf("%v", err)
+	}
+	if err := g.untouched(); err != nil {
+		t.Errorf("it was to be made good: %v", err)
+	}
+}
+
 // TestMissing has a program that cannot be started.
 func TestMissing(t *testing.T) {
 	tried := 0

@@ -73,19 +73,18 @@ func sptMemory(s Setting) (all []*Attack) {
 
 // caller has calls that would reach the process that started the guest.
 func caller(s Setting) (all []*Attack) {
-	target := make([]byte, 64) // in this process: see given.memory for what is compared
-	at := uint64(uintptr(unsafe.Pointer(&target[0])))
+	at := uint64(uintptr(unsafe.Pointer(&callerMemory)))
 	pid := uint64(os.Getpid())
 	for name, c := range map[string]struct {
 		nr   uint64
 		args func(p *guest.Probe) []uint64
 	}{
 		"write its memory": {unix.SYS_PROCESS_VM_WRITEV, func(p *guest.Probe) []uint64 {
-			local := p.Data(words(guest.Scratch, 64))
-			return []uint64{pid, local, 1, p.Data(words(at, 64)), 1, 0}
+			local := p.Data(words(text, callerSize))
+			return []uint64{pid, local, 1, p.Data(words(at, callerSize)), 1, 0}
 		}},
 		"read its memory": {unix.SYS_PROCESS_VM_READV, func(p *guest.Probe) []uint64 {
-			return []uint64{pid, p.Data(words(guest.Scratch, 64)), 1, p.Data(words(at, 64)), 1, 0}
+			return []uint64{pid, p.Data(words(guest.Scratch, callerSize)), 1, p.Data(words(at, callerSize)), 1, 0}
 		}},
 		"trace it":             {unix.SYS_PTRACE, func(*guest.Probe) []uint64 { return []uint64{unix.PTRACE_SEIZE, pid} }},
 		"signal it":            {unix.SYS_KILL, func(*guest.Probe) []uint64 { return []uint64{pid, 0} }},

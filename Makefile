@@ -1,8 +1,8 @@
 # make build   ./gocat, and the bundled cat as cat.spt and cat.hvt
 # make run     build, then run cat on a pipe, a file and /dev/null
 # make test    vet and test everything
-# make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
-#              an emulated machine
+# make test-qemu  run the hvt tests and gocat selftest on ordinary KVM: a Debian
+#              kernel's kvm_amd in an emulated machine
 
 # One static binary, built by the Go toolchain alone. The version control stamp
 # would fail in a checkout that belongs to somebody else.
@@ -33,6 +33,7 @@ test: check-go
 
 test-qemu: check-go
 	go run ./internal/qemutest
+	go run ./internal/qemutest -timeout 30m -- gocat selftest --backend=hvt
 
 check-go:
 	@command -v go >/dev/null || { echo 'gocat needs Go, at least version $(shell sed -n "s/^go //p" go.mod): https://go.dev/dl' >&2; exit 1; }

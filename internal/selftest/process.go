@@ -50,8 +50,8 @@ func (a *Attack) run(gocat string, g *given) (*ending, error) {
 	args := append([]string{gocat, "run", "--mem=" + strconv.FormatUint(memory, 10)}, a.Setting.options()...)
 	args = append(append(args, a.options...), devices(a.Setting)...)
 	args = append(args, "--", "/proc/self/fd/"+strconv.Itoa(fdImage))
-	if a.fixed {
-		defer personality(addrNoRandomize)()
+	if a.personality != 0 {
+		defer personality(a.personality)()
 	}
 	p, err := os.StartProcess(gocat, args, &os.ProcAttr{
 		Files: g.files(null), Env: []string{secret},
@@ -99,8 +99,12 @@ func (a *Attack) stop(p *os.Process, g *given) error {
 	return err
 }
 
-// addrNoRandomize is ADDR_NO_RANDOMIZE (linux/personality.h).
-const addrNoRandomize = 0x0040000
+// Flags of a personality (linux/personality.h).
+const (
+	addrNoRandomize  = 0x0040000 // stack, vdso and mappings where they always are
+	readImpliesExec  = 0x0400000 // what is mapped to be read can be executed
+	addrCompatLayout = 0x0200000 // mappings from the bottom up
+)
 
 // personality gives this thread's children a personality, and returns what takes
 // it back.

@@ -60,7 +60,8 @@ type Attack struct {
 	options []string // further ones of gocat run
 	memory  uint64   // of the guest in MB; 0 means guestMemory
 	endless bool     // goes on for ever, and must end on SIGTERM
-	fixed   bool     // in an address space without randomisation
+	// personality is the caller's, which its children inherit (personality(2)).
+	personality uintptr
 	// check looks at what else the guest leaves, if not nil. What it printed is
 	// checked by it alone.
 	check func(*ending) error

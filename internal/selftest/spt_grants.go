@@ -73,12 +73,18 @@ func grants(p *guest.Probe) []grant {
 		copy(g.args[:], args)
 		all = append(all, g)
 	}
+	var others []guest.Value // every low number but those of network devices and the console
+	for fd := uint64(3); fd < 24; fd++ {
+		if fd != fdNetA && fd != fdNetB {
+			others = append(others, n(fd))
+		}
+	}
 	for i, fd := range []guest.Value{netA, netB} {
 		name := "ab"[i : i+1]
-		add("read of network device "+name, unix.SYS_READ, true, []guest.Value{fd, buf, n(64)}, fdOff(n(1), small, large, epoll, timer))
-		add("write to network device "+name, unix.SYS_WRITE, true, []guest.Value{fd, buf, n(64)}, fdOff(small, large, epoll, timer))
+		add("read of network device "+name, unix.SYS_READ, true, []guest.Value{fd, buf, n(64)}, fdOff(append(others, n(1))...))
+		add("write to network device "+name, unix.SYS_WRITE, true, []guest.Value{fd, buf, n(64)}, fdOff(others...))
 	}
-	add("write on the console", unix.SYS_WRITE, true, []guest.Value{n(1), buf, n(0)}, fdOff())
+	add("write on the console", unix.SYS_WRITE, true, []guest.Value{n(1), buf, n(0)}, fdOff(others...))
 	for _, call := range []struct {
 		name string
 		nr   uint64

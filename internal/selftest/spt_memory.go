@@ -54,6 +54,10 @@ func sptMemory(s Setting) (all []*Attack) {
 			p.Do(p.Execute(n(at)))
 		})
 	}
+	for _, at := range []uint64{rodata, guest.Scratch, heap, memEnd - 64, sptBoot, sptLine, sptTexts} {
+		add("executing data", fmt.Sprintf("jump to %#x where reading implies executing", at), segfault,
+			func(p *guest.Probe) { p.Do(p.Execute(n(at))) }).personality = readImpliesExec
+	}
 	for at := uint64(0); at < sptStart; at += 0xfff {
 		add("page zero", fmt.Sprintf("read %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Load8(n(at))) })
 		add("page zero", fmt.Sprintf("write %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Store8(n(at), n(1))) })
@@ -124,8 +128,9 @@ func hunts(s Setting) (all []*Attack) {
 	add("walk all of user addresses in steps of 1 GiB", walker(gib, gib<<17, gib))
 	add("look at 300000 places all over user addresses", wanderer(300_000))
 	for name, at := range map[string]uint64{"stack": taskEnd - 512<<20, "programs": 0x555555554000, "libraries": 0x7ffff7000000} {
-		add("walk where the "+name+" would be without randomisation", walker(at, min(at+512<<20, taskEnd), 4096)).fixed = true
+		add("walk where the "+name+" would be without randomisation", walker(at, min(at+512<<20, taskEnd), 4096)).personality = addrNoRandomize
 	}
+	add("walk 1 GiB past its memory, mappings from the bottom up", walker(memEnd, memEnd+gib, 4096)).personality = addrCompatLayout
 	a := add("dump all that it can read and search it for gocat's environment", dumper(0, 2*memEnd))
 	a.check = func(e *ending) error {
 		if len(e.stdout) < memEnd/2 {

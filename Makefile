@@ -4,8 +4,8 @@
 # make fuzz    run every fuzz target for FUZZTIME=30s, or those that FUZZ=REGEXP names
 # make bench   build, then measure it next to cat (five minutes); BENCH has options
 #              of gocat bench, such as BENCH=--quick
-# make test-qemu  run the hvt tests on ordinary KVM: a Debian kernel's kvm_amd in
-#              an emulated machine
+# make test-qemu  run the hvt tests and gocat selftest on ordinary KVM: a Debian
+#              kernel's kvm_amd in an emulated machine
 # make reproducible  build twice, in different places, and compare
 # make sbom    write gocat.cdx.json, what ./gocat is made of (CycloneDX)
 
@@ -45,6 +45,7 @@ bench: build
 
 test-qemu: check-go
 	go run ./internal/qemutest
+	go run ./internal/qemutest -timeout 30m -- gocat selftest --backend=hvt
 
 reproducible: check-go
 	@.ci/reproducible

@@ -170,6 +170,12 @@ TEXT ·probeLoad8(SB), NOSPLIT|NOFRAME, $0-0
 	RET
 	END
 
+// probeLoad64 returns the 8 bytes at DI.
+TEXT ·probeLoad64(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ	(DI), AX
+	RET
+	END
+
 // probeStore8 stores SI's low byte at DI.
 TEXT ·probeStore8(SB), NOSPLIT|NOFRAME, $0-0
 	MOVB	SI, (DI)
@@ -215,5 +221,16 @@ TEXT ·probeIn32(SB), NOSPLIT|NOFRAME, $0-0
 
 // probeMove returns AX.
 TEXT ·probeMove(SB), NOSPLIT|NOFRAME, $0-0
+	RET
+	END
+
+// probeFault is where the gates of Catch lead, with AX = Fault(vector): the step
+// that faulted returns that. Its return address is still where probeStart's call
+// left it, on top of the stack. It keeps no flag that the fault left.
+TEXT ·probeFault(SB), NOSPLIT|NOFRAME, $0-0
+	MOVL	$const_linkBase, LINK
+	MOVQ	link_state(LINK), STATE
+	LEAQ	(probeState__size-8)(STATE), SP
+	CLD
 	RET
 	END

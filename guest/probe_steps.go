@@ -27,6 +27,13 @@ func (p *Probe) Load8(address Value) Step {
 	return s
 }
 
+// Load64 loads the 8 bytes at address.
+func (p *Probe) Load64(address Value) Step {
+	s := p.step(probeLoad64Routine)
+	s.DI = address
+	return s
+}
+
 // Store8 stores a byte at address.
 func (p *Probe) Store8(address, b Value) Step {
 	s := p.step(probeStore8Routine)

@@ -22,6 +22,7 @@ const (
 	probeSyscallRoutine
 	probeInt80Routine
 	probeLoad8Routine
+	probeLoad64Routine
 	probeStore8Routine
 	probeStore64Routine
 	probeOut8Routine
@@ -30,6 +31,7 @@ const (
 	probeIn32Routine
 	probeMoveRoutine
 	hvtRingReadRoutine
+	probeFaultRoutine
 	routines // how many
 )
 

@@ -19,7 +19,7 @@
 //
 // stubReport is the fault reporter, a signal handler that never returns. The
 // system call instruction at offset 0 is the only one that the filter lets
-// write to standard error: see seccomp.Reporter.
+// write to standard error: see seccomp.Reporter. What follows it only dies.
 
 #define BOOT     0x11000
 #define PLAN     0x30000
@@ -70,9 +70,39 @@
 #define SI_ADDR 16
 #define SI_SYSCALL 24
 
+// stub is where the reporter prints its line, and then dies of the signal in BX.
+// It never returns, so that a guest that jumps here, for which the filter takes
+// it for the reporter, has printed its last.
 TEXT ·stub(SB), NOSPLIT|NOFRAME, $0-0
 	SYSCALL
-	RET
+	// Do once more, blocked, what raised the signal.
+	CMPL	BX, $SIGSYS
+	JEQ	dieCall
+	CMPL	BX, $SIGILL
+	JEQ	dieIll
+	CMPL	BX, $SIGTRAP
+	JEQ	dieTrap
+	CMPL	BX, $SIGFPE
+	JEQ	dieFpe
+	CMPL	BX, $SIGBUS
+	JEQ	dieBus
+	HLT                         // general protection: SIGSEGV
+dieCall:
+	MOVL	$SYS_getppid, AX
+	SYSCALL
+	HLT
+dieIll:
+	UD2
+dieTrap:
+	INT	$3
+	HLT
+dieFpe:
+	XORL	CX, CX
+	DIVL	CX
+dieBus:
+	MOVQ	$NONCANONICAL, SP   // stack fault: SIGBUS
+	MOVQ	AX, -8(SP)
+	HLT
 
 TEXT ·stubStart(SB), NOSPLIT|NOFRAME, $0-0
 	// Append argv[1:], each after a space, to the guest's command line.
@@ -331,36 +361,7 @@ tail:
 	SUBQ	SI, DX
 	MOVL	$2, DI
 	MOVL	$SYS_write, AX
-	CALL	·stub(SB)
-
-	// Do once more, blocked, what raised the signal.
-	CMPL	BX, $SIGSYS
-	JEQ	dieCall
-	CMPL	BX, $SIGILL
-	JEQ	dieIll
-	CMPL	BX, $SIGTRAP
-	JEQ	dieTrap
-	CMPL	BX, $SIGFPE
-	JEQ	dieFpe
-	CMPL	BX, $SIGBUS
-	JEQ	dieBus
-	HLT                         // general protection: SIGSEGV
-dieCall:
-	MOVL	$SYS_getppid, AX
-	SYSCALL
-	HLT
-dieIll:
-	UD2
-dieTrap:
-	INT	$3
-	HLT
-dieFpe:
-	XORL	CX, CX
-	DIVL	CX
-dieBus:
-	MOVQ	$NONCANONICAL, SP   // stack fault: SIGBUS
-	MOVQ	AX, -8(SP)
-	HLT
+	JMP	·stub(SB)
 
 terminate:
 	LEAL	128(BX), DI

@@ -75,7 +75,7 @@ options of that Solo5 tender.`,
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
 		guestCommand(), buildCommand(), manifestCommand(), compareCommand(), doctorCommand(),
-		traceCommand(), tendCommand(), benchCommand(), versionCommand())
+		traceCommand(), tendCommand(), benchCommand(), selftestCommand(), versionCommand())
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
 	if completion, _, err := cmd.Find([]string{"completion"}); err == nil {

@@ -27,6 +27,7 @@ func TestConfined(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	w.Close() // so that reading ends if the tender does
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	if n, err := r.Read(make([]byte, 6)); n != 6 {
 		t.Fatal(err)

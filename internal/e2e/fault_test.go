@@ -176,8 +176,8 @@ func TestDescriptorsFull(t *testing.T) {
 	}
 }
 
-// TestLittleAddressSpace has ever less address space. Below what the Go runtime
-// reserves for itself it is the runtime that says so.
+// TestLittleAddressSpace has ever less address space. An hvt guest needs the Go
+// runtime; below what that reserves for itself it is the runtime that says so.
 func TestLittleAddressSpace(t *testing.T) {
 	for way := range allWays(t) {
 		t.Run(way, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestLittleAddressSpace(t *testing.T) {
 					t.Errorf("%d MB of address space: %+v", mb, r)
 				}
 			}
-			if ran == 0 || refused == 0 && way != "sealed" {
+			if ran == 0 || refused == 0 && way == "hvt" {
 				t.Errorf("%d guests ran, %d did not", ran, refused)
 			}
 		})

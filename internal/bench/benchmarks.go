@@ -141,7 +141,7 @@ func benchmarks(quick bool) []*benchmark {
 		measure:  func(l *lab, s *subject) (sample, error) { return l.memory(s) },
 	}, &benchmark{
 		name: "idle", title: fmt.Sprintf("%d idle cats", pick(20, 50)), weight: weight(4, 25), rounds: 20,
-		about: "As many cats at once, started one after the other. Memory is by how much the host's MemAvailable shrinks, so it counts what the kernel keeps for them, and what other programs do meanwhile.",
+		about: "As many cats at once, started one after the other. Memory is by how much what the host has left shrinks, so it counts what the kernel keeps for them, and what other programs do meanwhile.",
 		metrics: []Metric{
 			{Name: "start", Title: "time until all have answered, each", Unit: nanoseconds},
 			{Name: "memory", Title: "memory of the host, each", Unit: bytesUnit},

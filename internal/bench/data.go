@@ -15,7 +15,7 @@ type data struct {
 	b    []byte // the file, mapped
 }
 
-const dataSize = 32 << 20
+const dataSize = 64 << 20
 
 // chunk is how many bytes are spliced or read at once.
 const chunk = 1 << 20

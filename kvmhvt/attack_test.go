@@ -233,6 +233,10 @@ func badMemory() (all []attack) {
 	} {
 		add("3", "write to "+name, "no handler", store(addr))
 	}
+	for name, msr := range map[string]uint64{"clock": 0x12, "new clock": 0x4b564d01, "stolen time": 0x4b564d03, "end of interrupt": 0x4b564d04} {
+		code := []byte{0xb9, byte(msr), byte(msr >> 8), byte(msr >> 16), byte(msr >> 24), 0xb8, 1, 0x30, 0x14, 0, 0x31, 0xd2, 0x0f, 0x30, 0xc3}
+		add("0", "have KVM write the "+name, "triple fault", func(p *guest.Probe) guest.Step { return p.Execute(n(p.Code(code))) })
+	}
 	return all
 }
 

@@ -24,11 +24,13 @@ const (
 	kvmSetSregs         = 0x4138ae84
 	kvmSetCPUID2        = 0x4008ae90
 	kvmGetTSCKHz        = 0xaea3
+	kvmEnableCap        = 0x4068aea3
 	kvmAPIVersion       = 12
 	kvmCapUserMemory    = 3
 	kvmCapIOEventFD     = 36
 	kvmCapGetTSCKHz     = 61
 	kvmCapImmediateExit = 136
+	kvmCapEnforcePV     = 190 // since Linux 5.10
 )
 
 // Exit reasons of struct kvm_run.
@@ -95,6 +97,13 @@ type sregs struct {
 type memoryRegion struct {
 	slot, _                    uint32
 	guestPhys, size, userspace uint64
+}
+
+// enableCap is struct kvm_enable_cap.
+type enableCap struct {
+	capability, _ uint32
+	args          [4]uint64
+	_             [64]byte
 }
 
 // Error is a failure of KVM or of this machine's KVM to do what a guest needs.

@@ -45,6 +45,7 @@ const (
 	_ = -(unsafe.Sizeof(regs{}) ^ 0x90)
 	_ = -(unsafe.Sizeof(sregs{}) ^ 0x138)
 	_ = -(unsafe.Sizeof(memoryRegion{}) ^ 0x20)
+	_ = -(unsafe.Sizeof(enableCap{}) ^ 0x68)
 )
 
 // enter enters the guest until it exits. It holds the calling thread and its

@@ -63,6 +63,9 @@ func (m *machine) createVM(l *layout) (err error) {
 	if m.vcpu, err = ioctl(m.vm, kvmCreateVCPU, 0); err != nil {
 		return &Error{"create processor", err, createAdvice(err)}
 	}
+	if err := m.enforceParavirtual(); err != nil {
+		return err
+	}
 	m.run, err = unix.Mmap(m.vcpu, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return &Error{"map kvm_run", err, ""}

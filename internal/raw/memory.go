@@ -57,7 +57,7 @@ func Early() bool { return left != nil }
 func Slice[T any](n, capacity int) []T {
 	const word = 8
 	words := (unsafe.Sizeof(*(*T)(nil))*uintptr(capacity) + word - 1) / word
-	if capacity < n || capacity >= arenaSize || words > uintptr(len(left)) {
+	if !Early() || capacity < n || capacity >= arenaSize || words > uintptr(len(left)) {
 		return make([]T, n, capacity)
 	}
 	p := unsafe.Pointer(unsafe.SliceData(left))

@@ -88,7 +88,10 @@ func view(m Metric, base string) metricView {
 		if r, ok := row.Ratio(base); ok {
 			low, high = min(low, r.Median), max(high, r.Median)
 			if r.Interval() {
-				low, high = min(low, r.Low), max(high, r.High)
+				high = max(high, r.High)
+				if r.Low > 0 { // else it goes off the plot
+					low = min(low, r.Low)
+				}
 			}
 		}
 	}
@@ -140,8 +143,9 @@ func newAxis(low, high float64) axis {
 // margin keeps marks and text within the plot, in percent on each side.
 const margin = 2
 
-// at is the position of v, in percent.
+// at is the position of v, in percent; what is beyond the axis is at its end.
 func (a axis) at(v float64) float64 {
+	v = min(max(v, a.low), a.high)
 	p := margin + (100-2*margin)*math.Log(v/a.low)/math.Log(a.high/a.low)
 	return math.Round(p*100) / 100
 }

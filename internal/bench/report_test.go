@@ -136,7 +136,7 @@ func TestHTMLIsSelfContained(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, bad := range []string{"<script", "http:", "https:", "src=", "@import", "url(", "ZgotmplZ", "NaN", "Some <CPU>"} {
+	for _, bad := range []string{"<script", "http:", "https:", "src=", "@import", "url(", "NaN", "Inf", "Some <CPU>"} {
 		if strings.Contains(text, bad) {
 			t.Errorf("the page contains %q", bad)
 		}
@@ -144,6 +144,37 @@ func TestHTMLIsSelfContained(t *testing.T) {
 	for _, want := range []string{"Some &lt;CPU&gt;", "FAILED", "not measured: refused: no", "incomplete: interrupted", "kvm_amd", "<svg", "0.50x [0.50, 0.50]"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not contain %q", want)
+		}
+	}
+}
+
+// Rounds whose difference came out as less than nothing have no place on a
+// logarithmic axis.
+func TestHTMLOfNothing(t *testing.T) {
+	base, values := upTo(20), upTo(20)
+	for i := range 8 {
+		values[i] = -1
+	}
+	ratio, ok := compare("base", values, base)
+	if !ok || ratio.Low != 0 {
+		t.Fatalf("%+v", ratio)
+	}
+	m := Metric{Name: "memory", Unit: bytesUnit, Rows: []Row{
+		{Subject: "base", Estimate: estimate(base), Values: base},
+		{Subject: "other", Estimate: estimate(values), Values: values, Ratios: []Ratio{ratio}},
+	}}
+	var b bytes.Buffer
+	if err := (&Report{Benchmarks: []Benchmark{{Name: "idle", Base: "base", Metrics: []Metric{m}}}}).WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"Inf", "NaN"} {
+		if strings.Contains(b.String(), bad) {
+			t.Errorf("the page contains %q", bad)
+		}
+	}
+	for _, row := range view(m, "base").Rows {
+		if row.Low < 0 || row.Low+row.Width > 100 || row.Center < 0 || row.Center > 100 {
+			t.Errorf("off the plot: %+v", row)
 		}
 	}
 }

@@ -144,12 +144,12 @@ const Risky Set = 1<<UserNS | 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<C
 // Untried is the reason why a risky layer does not hold then.
 const Untried = "not tried: the seccomp filter that gocat inherited may kill for it; --require tries"
 
-// The layers of Auto: the others cost more than a tenth of a start
-// (docs/isolation.md has the numbers). A tender of hvt guests has threads, so
-// namespaces cost it more.
+// The layers of Auto: with the others a sealed guest would start too late
+// (docs/isolation.md has the numbers). What opens no path needs no empty root
+// beside Landlock; a tender of hvt guests, which is slower to start, has both.
 const (
-	CheapHVT = basic | 1<<Capabilities | 1<<Securebits | 1<<Undumpable | 1<<Limits | 1<<Landlock | 1<<Root
-	CheapSPT = CheapHVT | 1<<UserNS | 1<<UTSNS | 1<<CgroupNS
+	CheapSPT = basic | 1<<Capabilities | 1<<Securebits | 1<<Undumpable | 1<<Limits | 1<<Landlock
+	CheapHVT = CheapSPT | 1<<Root
 )
 
 // Wanted returns the layers that a run sets up.

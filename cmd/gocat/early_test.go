@@ -93,7 +93,7 @@ func TestBeforeRuntime(t *testing.T) {
 		if _, err := unix.Write(master, []byte(text+"\x04")); err != nil {
 			t.Fatal(err)
 		}
-		return os.NewFile(uintptr(slave), "slave")
+		return testhost.Dup(t, slave) // slave itself is PTY's to close
 	}
 	regular := func() *os.File {
 		f, err := os.Open(file(t, "data", []byte(text)))

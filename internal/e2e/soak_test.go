@@ -213,9 +213,10 @@ func TestReaderGone(t *testing.T) {
 				if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 					t.Fatal(err)
 				}
+				stdout := os.NewFile(uintptr(fds[1]), "pipe")
 				p, err := os.StartProcess(c.Path, append([]string{c.Path}, c.Args...), &os.ProcAttr{
-					Files: []*os.File{zero, os.NewFile(uintptr(fds[1]), "pipe"), stderr}, Env: []string{}})
-				unix.Close(fds[1])
+					Files: []*os.File{zero, stdout, stderr}, Env: []string{}})
+				stdout.Close()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -32,7 +32,7 @@ func RawPTY(t testing.TB) (master, slave *os.File) {
 	if err := pty.SetRaw(s); err != nil {
 		t.Fatal(err)
 	}
-	return dup(t, m), dup(t, s)
+	return Dup(t, m), Dup(t, s)
 }
 
 // SetCanonical makes a raw terminal collect lines, which end with ^D as well,
@@ -44,7 +44,9 @@ func SetCanonical(t testing.TB, slave *os.File) {
 	}
 }
 
-func dup(t testing.TB, fd int) *os.File {
+// Dup returns a descriptor of its own for the open file of fd, with FD_CLOEXEC, closed
+// when t ends.
+func Dup(t testing.TB, fd int) *os.File {
 	t.Helper()
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

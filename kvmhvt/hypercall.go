@@ -75,6 +75,7 @@ func (s *services) puts(addr uint64) error {
 	if err := s.console.write(b); err != nil {
 		return err
 	}
+	s.stats.BytesOut += size
 	if s.trace != nil {
 		s.trace.Bytes = size
 	}

@@ -54,7 +54,7 @@ type Counters struct {
 	Polls      uint64 // hypercalls that wait
 	Traps      uint64 // exceptions, emulated instructions among them
 	BytesIn    uint64 // from devices to the guest
-	BytesOut   uint64 // from the guest to devices
+	BytesOut   uint64 // from the guest to devices and the console
 }
 
 // Run runs a guest until it ends. An error means that it was not started.

@@ -237,7 +237,7 @@ func TestVerboseHVT(t *testing.T) {
 				t.Errorf("%s: no line %q on", args, line)
 			}
 		}
-		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "gocat: ") || !strings.Contains(last, " hypercalls, ") || !strings.Contains(last, "; 6 bytes in, ") {
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "gocat: ") || !strings.Contains(last, " hypercalls, ") || !strings.HasSuffix(last, "; 6 bytes in, 6 bytes out") {
 			t.Errorf("%s: %q", args, last)
 		}
 	}

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a process may take before a test gives up on it.
-const patience = 60 * time.Second
+// patience is how long a process may take before a test gives up on it: long, as
+// tests also run in an emulated machine, and on a host that is busy.
+const patience = 3 * time.Minute
 
 // Command is a program to start with exactly the given descriptors, arguments
 // and environment.

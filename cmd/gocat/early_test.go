@@ -239,7 +239,8 @@ func TestSameWithoutEarly(t *testing.T) {
 	}
 }
 
-// A guest finds the same process, however it was started.
+// A guest finds the same process, however it was started. (Only root may read the
+// descriptors of an isolated one.)
 func TestSameProcess(t *testing.T) {
 	ordinary := buildOrdinary(t)
 	for _, disturb := range []string{"", "trap '' HUP PIPE TERM SEGV USR1 TSTP XFSZ;"} {
@@ -247,11 +248,11 @@ func TestSameProcess(t *testing.T) {
 		for i, p := range []string{program, ordinary} {
 			r, w := testhost.Pipe(t)
 			c := testhost.Command{
-				Path: "/bin/sh", Args: []string{"-c", disturb + ` exec "$0" run 7>&1 8</dev/null`, p},
+				Path: "/bin/sh", Args: []string{"-c", disturb + ` exec "$0" run --isolate=none 7>&1 8</dev/null`, p},
 				Files: []*os.File{r, testhost.Null(t), testhost.Null(t)},
 			}
 			guest := c.Start(t)
-			guest.WaitAsleep()
+			guest.WaitIdle()
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", guest.Pid))
 			if err != nil {
 				t.Fatal(err)

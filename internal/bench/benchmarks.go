@@ -132,7 +132,7 @@ func benchmarks(quick bool) []*benchmark {
 		measure: func(l *lab, s *subject) (sample, error) { return l.wakeUp(s, pick(100, 1000)) },
 	}, &benchmark{
 		name: "memory", title: "Memory of an idle cat", weight: weight(2, 10), rounds: 30,
-		about: "A cat that has answered once and waits for input, as /proc/PID/smaps_rollup has it. It does not count what the kernel keeps for the process.",
+		about: "A cat that has answered once and waits for input, as /proc/PID/smaps_rollup has it (of gocat with --isolate=none, as otherwise only root may read it). It does not count what the kernel keeps for the process.",
 		metrics: []Metric{
 			{Name: "rss", Title: "resident", Unit: bytesUnit},
 			{Name: "pss", Title: "resident, each shared page divided among its users", Unit: bytesUnit},

@@ -15,6 +15,7 @@ type work struct {
 	name   string
 	device bool     // it has the network device stdin, which is descriptor 0
 	strict bool     // as spt guest it keeps to the strict policy
+	shown  bool     // /proc shows the memory of its process to its own user
 	args   []string // its own
 	build  func(image.Target) ([]byte, error)
 }

@@ -14,7 +14,9 @@ const settle = 5 * time.Millisecond
 
 // memory is what a cat that waits for input occupies.
 func (l *lab) memory(s *subject) (sample, error) {
-	r, err := l.startCat(s, cat(chunk, s.ring), []byte{'x'})
+	w := cat(chunk, s.ring)
+	w.name, w.shown = w.name+"-shown", true
+	r, err := l.startCat(s, w, []byte{'x'})
 	if err != nil {
 		return nil, err
 	}

@@ -165,6 +165,9 @@ func (l *lab) command(s *subject, w work) (command, error) {
 	if w.strict && !s.solo5() && !s.hvt() {
 		options = append(options, "--profile=strict")
 	}
+	if w.shown && !s.solo5() {
+		options = append(options, "--isolate=none") // undumpable, it would show it to root alone
+	}
 	options = append(options, s.options...)
 	kernel := l.images[key].Path()
 	if !s.sealed {

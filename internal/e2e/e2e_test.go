@@ -6,13 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"gocat/guest"
 	"gocat/internal/image"
@@ -87,43 +82,6 @@ func needKVM(t *testing.T, way string) {
 	if err := kvmhvt.Available(); err != nil {
 		testhost.Skip(t, err.Error())
 	}
-}
-
-// waitIdle waits until the guest of a process waits for input.
-func waitIdle(t *testing.T, way string, p *testhost.Process) {
-	t.Helper()
-	if way != "hvt" {
-		p.WaitAsleep()
-		return
-	}
-	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(time.Millisecond) {
-		if tenderWaits(p.Pid) {
-			return
-		}
-	}
-	t.Fatalf("process %d: the guest still does not wait", p.Pid)
-}
-
-// tenderWaits says whether a thread of an hvt tender waits for its guest's
-// devices: in an epoll_pwait for other than 128 events, which is how the Go
-// runtime's own poller waits.
-func tenderWaits(pid int) bool {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
-	if err != nil {
-		panic(err) // of the pattern
-	}
-	for _, thread := range threads {
-		b, err := os.ReadFile(thread)
-		if err != nil {
-			continue // it has ended
-		}
-		// Number, six arguments, stack pointer, program counter; or "running".
-		words := strings.Fields(string(b))
-		if len(words) == 9 && words[0] == strconv.Itoa(unix.SYS_EPOLL_PWAIT) && words[3] != "0x80" {
-			return true
-		}
-	}
-	return false
 }
 
 // probe writes the image of an spt guest that carries out steps, and returns its

@@ -134,7 +134,7 @@ func TestProcessOne(t *testing.T) {
 				c.Attr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 				c.Files = []*os.File{r, testhost.Null(t), testhost.Null(t)}
 				p := c.Start(t)
-				waitIdle(t, way, p)
+				p.WaitIdle()
 				p.Signal(s)
 				if got := testhost.Status(p.Wait()); got != 128+int(s) {
 					t.Errorf("status %d after %v", got, s)

@@ -181,7 +181,7 @@ func TestReplacedHVT(t *testing.T) {
 	out, errs := testhost.Memfd(t), testhost.Memfd(t)
 	c.Files = []*os.File{in, out, errs}
 	p := c.Start(t)
-	waitIdle(t, "hvt", p)
+	p.WaitIdle()
 	if err := os.WriteFile(path, bytes.Repeat([]byte{0xcc}, 64<<10), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestFlagsHVT(t *testing.T) {
 				c := command("run", "--backend=hvt")
 				c.Files = []*os.File{stdin, console, testhost.Null(t)}
 				p := c.Start(t)
-				waitIdle(t, "hvt", p)
+				p.WaitIdle()
 				same("while it runs")
 				if _, err := unix.Write(int(peer.Fd()), []byte("through")); err != nil {
 					t.Fatal(err)

@@ -20,7 +20,7 @@ func TestIdleGuests(t *testing.T) {
 	if big() {
 		count = 1000
 	}
-	for way, c := range ways(t) {
+	for way, c := range ways(t, shown()...) {
 		t.Run(way, func(t *testing.T) {
 			type idle struct {
 				*testhost.Process
@@ -42,7 +42,7 @@ func TestIdleGuests(t *testing.T) {
 				out.Close()
 			}
 			for _, g := range guests {
-				g.WaitAsleep()
+				g.WaitIdle()
 			}
 			t.Logf("%d guests started in %v; they take %d KiB of the host in all", count,
 				time.Since(start).Round(time.Millisecond), before-available(t))
@@ -79,6 +79,15 @@ func TestIdleGuests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// shown are options with which resident works for a guest of this user's: an
+// isolated one shows its memory to root alone.
+func shown() []string {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return []string{"--isolate=none"}
 }
 
 // resident is what a process occupies of the host's memory, in KiB.

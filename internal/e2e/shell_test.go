@@ -158,7 +158,7 @@ func TestReplaced(t *testing.T) {
 		out := testhost.Memfd(t)
 		c.Files = []*os.File{in, out, testhost.Memfd(t)}
 		p := c.Start(t)
-		p.WaitAsleep()
+		p.WaitIdle()
 		if way == "run" {
 			if err := os.WriteFile(image, bytes.Repeat([]byte{0xcc}, 64<<10), 0); err != nil {
 				t.Fatal(err)

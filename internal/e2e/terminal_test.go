@@ -49,13 +49,13 @@ func TestTerminal(t *testing.T) {
 				c.Files = []*os.File{slave, slave, slave}
 				c.Attr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 				p := c.Start(t)
-				waitIdle(t, way, p)
+				p.WaitIdle()
 				same("while it runs")
 				if _, err := master.WriteString("typed\n"); err != nil {
 					t.Fatal(err)
 				}
 				testhost.Expect(t, master, "typed\n")
-				waitIdle(t, way, p)
+				p.WaitIdle()
 				end.how(t, p, master)
 				if got := testhost.Status(p.Wait()); got != end.status {
 					t.Errorf("status %d, want %d", got, end.status)
@@ -89,7 +89,7 @@ func TestPipeFlags(t *testing.T) {
 				}
 				c.Files = []*os.File{in, console, testhost.Null(t)}
 				p := c.Start(t)
-				waitIdle(t, way, p)
+				p.WaitIdle()
 				same("while it runs")
 				if _, err := feed.WriteString("through"); err != nil {
 					t.Fatal(err)

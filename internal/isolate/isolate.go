@@ -124,6 +124,7 @@ type Config struct {
 	GID     uint32
 	CPUTime uint64 // seconds of processor time after which the kernel kills the process; 0 is no limit
 	Report  bool   // say on standard error which layers hold
+	Traced  bool   // the user looks on, so the process is not Undumpable unless it must be
 	Host    Host   // for the reasons why one does not
 }
 
@@ -163,6 +164,9 @@ func (c *Config) Wanted() Set {
 	}
 	if c.Require&privileged != 0 {
 		wanted |= Of(UserNS)
+	}
+	if c.Traced && !c.Must(Undumpable) {
+		wanted &^= Of(Undumpable)
 	}
 	return wanted
 }
@@ -224,6 +228,8 @@ func (c *Config) Unwanted(l Layer) string {
 		return "no --user"
 	case optional.Has(l):
 		return "only set by --require=" + l.String()
+	case l == Undumpable && c.Traced:
+		return "a trace reads the guest's memory"
 	case c.Mode == Auto:
 		return "costs time, so not part of --isolate=auto"
 	}

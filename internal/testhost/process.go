@@ -1,8 +1,10 @@
 package testhost
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,6 +191,28 @@ func Pipe(t testing.TB) (r, w *os.File) {
 func (p *Process) WaitAsleep() {
 	p.t.Helper()
 	p.WaitAsleepIn(0x100000, 0x400000) // a Go program's text begins here
+}
+
+// WaitIdle waits until every thread of the process sleeps under a seccomp filter:
+// a guest then waits, in a process of its own or its tender's. Unlike WaitAsleep
+// it needs no more than anybody may read of a process.
+func (p *Process) WaitIdle() {
+	p.t.Helper()
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Pid))
+		if err != nil {
+			panic(err) // of the pattern
+		}
+		idle := len(threads) > 0
+		for _, thread := range threads {
+			b, err := os.ReadFile(thread)
+			idle = idle && err == nil && strings.Contains(string(b), "\nState:\tS ") && strings.Contains(string(b), "\nSeccomp:\t2\n")
+		}
+		if idle {
+			return
+		}
+	}
+	p.t.Fatalf("process %d still does not wait", p.Pid)
 }
 
 // WaitAsleepIn waits until the process sleeps in a system call that code in

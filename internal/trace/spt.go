@@ -47,6 +47,7 @@ func newSPT(s *supervisor, g *tender.Guest, o Options) (*sptSource, *device.Set,
 		set.Close()
 		return nil, nil, err
 	}
+	c.Isolate.Traced = true
 	e, err := spt.NewExecutable(c)
 	if err != nil {
 		set.Close()

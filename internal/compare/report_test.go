@@ -13,6 +13,7 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/peer"
+	"gocat/internal/testhost"
 )
 
 // example is a report of a tender of gocat's, with one defect, and one of
@@ -222,6 +223,14 @@ func TestJSON(t *testing.T) {
 	if r := d.Runs[3]; r.Source != "pipe" || r.Tender != "gocat hvt" || r.EOF != "zero" || r.Kind != "ends" || r.After != 40e6 || r.Received != 7 || r.Violation == "" {
 		t.Errorf("%+v", r)
 	}
+	rep := example()
+	rep.Tenders[1].Version = "v1"
+	rep.Runs[0].Outcome = Outcome{Signal: "SIGSEGV", AtEmpty: true, Altered: true, Message: "no"}
+	b.Reset()
+	if err := rep.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	testhost.Documented(t, "eof.md", []byte(b.String()))
 	if r := d.Runs[6]; r.EOF != "" || r.Kind != "spins" || r.CPU != 0.987 || r.Reads != 12345 {
 		t.Errorf("%+v", r)
 	}

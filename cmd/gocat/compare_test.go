@@ -335,7 +335,7 @@ func TestCompareKilled(t *testing.T) {
 // The page needs nothing from elsewhere, and says what the table says.
 func TestCompareHTML(t *testing.T) {
 	page := gocat(t, "compare", "--format=html", "--tender=gocat-spt", "--source=null,dgram-empty").wantSuccess(t).stdout
-	for _, want := range []string{"<!DOCTYPE html>", `name="viewport"`, `<div class="good">ends</div>`, "ends at the empty one", "again: refused", "each of 12 runs"} {
+	for _, want := range []string{"<!DOCTYPE html>", `name="viewport"`, `<div class="good">ends</div>`, "ends at the empty one", `data-label="gocat spt (again: refused)"`, "each of 12 runs"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)
 		}

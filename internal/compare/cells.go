@@ -80,14 +80,16 @@ func (rep *Report) always(t *peer.Tender, eof device.EOF) string {
 // headings are the lines of a tender's heading: its name, its version, and under
 // which policies the same happened on every source.
 func (rep *Report) headings(t *peer.Tender) []string {
-	kind, version, ok := strings.Cut(t.Name, " ")
-	if !ok || t.IsGocat() {
-		kind, version = t.Name, ""
+	lines := []string{t.Name}
+	if kind, version, ok := strings.Cut(t.Name, " "); ok && !t.IsGocat() {
+		lines = []string{kind, version}
 	}
-	lines := []string{kind}
-	if version != "" {
-		lines = append(lines, version)
-	}
+	return append(lines, rep.constants(t)...)
+}
+
+// constants are the policies under which the same happened on every source, with
+// what it was.
+func (rep *Report) constants(t *peer.Tender) (lines []string) {
 	for _, runs := range rep.policies(rep.Sources[0], t) {
 		if words := rep.always(t, runs[0].EOF); words != "" {
 			lines = append(lines, runs[0].EOF.String()+": "+words)

@@ -10,9 +10,9 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"gocat/internal/bench"
 	"gocat/internal/peer"
@@ -53,12 +53,18 @@ page with plots that needs nothing else).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			write, ok := formats[format]
 			if !ok {
-				return errors.New("--format: want table, json, go or html")
+				return fmt.Errorf("--format: %q: want table, json, go or html", format)
 			}
 			if cmd.Flags().Changed("count") && c.Count <= 0 {
 				return errors.New("--count: want a positive number")
 			}
-			var err error
+			if path == "" {
+				path = "-"
+			}
+			err := writable(path)
+			if err != nil {
+				return err
+			}
 			if c.Benchmark, err = expression("bench", benchmarks); err != nil {
 				return err
 			}
@@ -77,7 +83,7 @@ page with plots that needs nothing else).`,
 				return err
 			}
 			print := func(w io.Writer) error { return write(report, w) }
-			if path == "" || path == "-" {
+			if path == "-" { // text, so a terminal is welcome
 				err = results(print)
 			} else {
 				err = writeFile(path, 0o644, print)
@@ -118,28 +124,30 @@ func expression(option, value string) (*regexp.Regexp, error) {
 }
 
 // measure runs the benchmarks until they are done or a signal asks for the end.
-// A second one ends the process at once.
+// A second one, not before a second later, ends the process at once.
 func measure(c bench.Config) (r *bench.Report, interrupted os.Signal, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := endings()
+	defer signal.Stop(signals)
 	caught := make(chan os.Signal, 1)
 	go func() {
-		s := <-signals
-		signal.Stop(signals)
-		caught <- s
+		caught <- <-signals
+		first := time.Now()
 		cancel()
+		for s := range signals {
+			if time.Since(first) > time.Second { // timeout(1) sends two at once
+				os.Exit(128 + int(s.(syscall.Signal)))
+			}
+		}
 	}()
-	if _, err := unix.IoctlGetTermios(2, unix.TCGETS); err == nil {
-		c.Progress = func(what string) { fmt.Fprintf(os.Stderr, "\r%.70s\x1b[K", what) }
-		defer fmt.Fprint(os.Stderr, "\r\x1b[K")
-	}
+	progress := &progress{to: os.Stderr}
+	c.Progress = progress.show
+	defer progress.clear()
 	r, err = bench.Run(ctx, c)
 	select {
 	case interrupted = <-caught:
 	default:
-		signal.Stop(signals)
 	}
 	return r, interrupted, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -180,7 +181,10 @@ func TestBenchErrors(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"--format: want table", []string{"--format=xml"}},
+		{`--format: "xml": want table`, []string{"--format=xml"}},
+		{"/nonexistent/x: no such file or directory", []string{"-o", "/nonexistent/x"}}, // before it measures
+		{"/dev/null/x: not a directory", []string{"-o", "/dev/null/x"}},
+		{" is a directory: name a file", []string{"-o", t.TempDir()}},
 		{"--bench: error parsing regexp", []string{"--bench=("}},
 		{"--subject: error parsing regexp", []string{"--subject=["}},
 		{"no benchmark matches \"nothing\"; there are start, first-byte,", []string{"--bench=nothing"}},
@@ -231,11 +235,12 @@ func wantNobody(t *testing.T) {
 }
 
 func TestBenchInterrupted(t *testing.T) {
-	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		t.Run(s.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "report")
 			cmd := startBench(t, out)
 			cmd.Process.Signal(s)
+			cmd.Process.Signal(s) // as timeout(1) does
 			cmd.Wait()
 			if got := cmd.ProcessState.ExitCode(); got != 128+int(s) {
 				t.Errorf("status %d", got)
@@ -249,6 +254,27 @@ func TestBenchInterrupted(t *testing.T) {
 			}
 			wantNobody(t)
 		})
+	}
+}
+
+// nohup(1) has it ignore the end of its terminal.
+func TestBenchNohup(t *testing.T) {
+	script := "trap '' HUP; exec " + program + " bench --count=100 --bench=^start$ --subject='^(cat|spt)$' --format=json"
+	cmd := exec.Command("sh", "-c", script)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for start := time.Now(); len(grandchildren(cmd.Process.Pid)) == 0 && time.Since(start) < time.Minute; {
+		time.Sleep(time.Millisecond)
+	}
+	cmd.Process.Signal(syscall.SIGHUP)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := report(t, result{stdout: out.String()}); got.Incomplete != "" {
+		t.Errorf("incomplete: %q", got.Incomplete)
 	}
 }
 

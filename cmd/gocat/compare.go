@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"gocat/internal/compare"
 	"gocat/internal/device"
@@ -102,17 +101,12 @@ func (o *compareOptions) run(args []string) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(os.Stderr)
+	progress := &progress{to: os.Stderr}
 	c.Progress = func(done, total int, r *compare.Run) {
 		progress.show(fmt.Sprintf("%d of %d: %v", done, total, r))
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(sig) { // as by nohup
-			signal.Notify(signals, sig)
-		}
-	}
+	signals := endings()
 	defer signal.Stop(signals)
 	go func() { cancel(interrupted{(<-signals).(syscall.Signal)}) }()
 	report, err := compare.Compare(ctx, c)
@@ -220,7 +214,7 @@ func (o *compareOptions) print(w io.Writer, report *compare.Report) error {
 	case "html":
 		return report.WriteHTML(w)
 	}
-	return report.WriteTable(w, isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "")
+	return report.WriteTable(w, columns(os.Stdout), isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "")
 }
 
 // judgement is an error if gocat did something else than it documents.

@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/compare"
 	"gocat/internal/image"
+	"gocat/internal/peer"
 	"gocat/internal/testhost"
 )
 
@@ -183,12 +185,30 @@ func TestCompareErrors(t *testing.T) {
 	}
 }
 
+// What differs from the documentation makes the status 1.
+func TestCompareJudgement(t *testing.T) {
+	good := &compare.Run{Source: compare.Sources()[0], Tender: peer.Gocat("gocat", image.HVT), Guest: &compare.Guest{Name: "simple"}}
+	wrong := *good
+	wrong.Violation = "spins, but ends is documented"
+	if err := judgement(&compare.Report{Runs: []*compare.Run{good}}); err != nil {
+		t.Error(err)
+	}
+	err := judgement(&compare.Report{Runs: []*compare.Run{good, &wrong, good}})
+	const want = "1 of 3 runs differ from what gocat documents; the first: pipe, gocat hvt --eof=auto, simple: spins, but ends is documented"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
+
 // A terminal gets colours and a line of progress, which is gone at the end;
 // NO_COLOR is heeded.
 func TestCompareTerminal(t *testing.T) {
 	args := []string{"compare", "--tender=gocat-spt", "--source=null,file", "--eof=auto"}
 	for _, env := range [][]string{nil, {"NO_COLOR=1"}} {
 		master, slave := testhost.RawPTY(t)
+		if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 60}); err != nil {
+			t.Fatal(err)
+		}
 		before := testhost.SharedState(t, slave)
 		p := (&testhost.Command{Path: program, Args: args, Files: []*os.File{slave, slave, slave}, Env: env}).Start(t)
 		var text strings.Builder
@@ -205,6 +225,11 @@ func TestCompareTerminal(t *testing.T) {
 		table := text.String()[strings.LastIndex(text.String(), "\r\x1b[K")+1:]
 		if !strings.Contains(text.String(), "1 of 4: ") && !strings.Contains(text.String(), "2 of 4: ") || !strings.Contains(table, "gocat spt") {
 			t.Errorf("%q", text.String())
+		}
+		for line := range strings.Lines(table) {
+			if width := len(strings.TrimSpace(line)); width > 60 && !strings.Contains(line, "\x1b") {
+				t.Errorf("%d columns in a line: %q", width, line)
+			}
 		}
 		if colours := strings.Contains(table, "\x1b[32mends\x1b[0m"); colours != (env == nil) {
 			t.Errorf("%v: colours: %v", env, colours)
@@ -310,7 +335,7 @@ func TestCompareKilled(t *testing.T) {
 // The page needs nothing from elsewhere, and says what the table says.
 func TestCompareHTML(t *testing.T) {
 	page := gocat(t, "compare", "--format=html", "--tender=gocat-spt", "--source=null,dgram-empty").wantSuccess(t).stdout
-	for _, want := range []string{"<!DOCTYPE html>", `name="viewport"`, `<div class="good">ends</div>`, "ends at the empty one", "again: refused", "each of 12 runs"} {
+	for _, want := range []string{"<!DOCTYPE html>", `name="viewport"`, `<div class="good">ends</div>`, "ends at the empty one", `data-label="gocat spt (again: refused)"`, "each of 12 runs"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)
 		}

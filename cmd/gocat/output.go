@@ -14,6 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// endings returns a channel on which signals come that ask a process to end, from
+// now on, but none that it was started with ignored, as by nohup.
+func endings() chan os.Signal {
+	signals := make(chan os.Signal, 1)
+	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		if !signal.Ignored(sig) {
+			signal.Notify(signals, sig)
+		}
+	}
+	return signals
+}
+
 // results lets print write to standard output, and reports what cannot be
 // written there. (A closed pipe ends the process, as it does every filter.)
 func results(print func(io.Writer) error) error {
@@ -38,7 +50,7 @@ func printJSON(v any) error {
 
 // raw is results for what is not text: it refuses a terminal.
 func raw(print func(io.Writer) error) error {
-	if _, err := unix.IoctlGetTermios(1, unix.TCGETS); err == nil {
+	if isTerminal(os.Stdout) {
 		return errors.New("standard output is a terminal, and this is binary: redirect it")
 	}
 	return results(print)
@@ -64,12 +76,11 @@ func writeFile(path string, mode os.FileMode, write func(io.Writer) error) error
 	if path == "-" {
 		return raw(write)
 	}
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a directory: name a file", path)
-	} else if err == nil && !info.Mode().IsRegular() {
+	path, special, err := destination(path)
+	switch {
+	case err != nil:
+		return err
+	case special:
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return err
@@ -79,12 +90,46 @@ func writeFile(path string, mode os.FileMode, write func(io.Writer) error) error
 	return replace(path, mode, write)
 }
 
+// writable is an error if writeFile could not write path, for those who work for
+// long before they do.
+func writable(path string) error {
+	if path == "-" {
+		return nil
+	}
+	target, special, err := destination(path)
+	if err != nil {
+		return err
+	}
+	if !special {
+		target = filepath.Dir(target) + "/." // where it is made anew
+	}
+	if err := unix.Access(target, unix.W_OK); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// destination is where path leads, and whether that is something else than a
+// file.
+func destination(path string) (target string, special bool, err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return path, false, nil
+	case info.IsDir():
+		return "", false, fmt.Errorf("%s is a directory: name a file", path)
+	}
+	return path, !info.Mode().IsRegular(), nil
+}
+
 // replace writes a temporary file and moves it to path. A signal that ends the
 // process meanwhile also removes the file.
 func replace(path string, mode os.FileMode, write func(io.Writer) error) error {
 	// Before there is a file, so that none can be left behind.
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := endings()
 	defer signal.Stop(signals)
 	f, err := os.CreateTemp(filepath.Dir(path), ".gocat-*")
 	if err != nil {

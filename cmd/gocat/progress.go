@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,33 +12,32 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
+// columns is the width of a terminal, 0 of anything else.
+func columns(f *os.File) int {
+	if !isTerminal(f) {
+		return 0
+	}
+	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		return int(size.Col)
+	}
+	return 80
+}
+
 // progress is a line on a terminal that says how far a command is. On anything
 // else it says nothing.
 type progress struct {
-	to   *os.File // nil: not a terminal
-	last time.Time
+	to   *os.File
 	used bool
 }
 
-// newProgress makes a progress line on to.
-func newProgress(to *os.File) *progress {
-	if !isTerminal(to) {
-		return &progress{}
-	}
-	return &progress{to: to}
-}
-
-// show replaces the line, not more than ten times a second. Text that does not
-// fit is cut, for a line that wraps could not be replaced.
+// show replaces the line. Text that does not fit is cut, for a line that wraps
+// could not be replaced.
 func (p *progress) show(text string) {
-	if p.to == nil || time.Since(p.last) < 100*time.Millisecond {
+	width := columns(p.to)
+	if width == 0 {
 		return
 	}
-	p.last, p.used = time.Now(), true
-	width := 80
-	if size, err := unix.IoctlGetWinsize(int(p.to.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		width = int(size.Col)
-	}
+	p.used = true
 	if len(text) >= width {
 		text = text[:width-1]
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/peer"
 )
 
 // command is a program to start.
@@ -61,21 +63,14 @@ func (l *lab) start(c command, stdin, stdout int) (*process, error) {
 
 // wait waits until the process ends, and reaps it.
 func (l *lab) wait(p *process) (end, error) {
-	var err error
-	for {
-		// Not reaped yet, its number stays its own, and the guard may kill it.
-		if err = unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
-			break
-		}
-	}
+	err := peer.Ended(p.pid) // not reaped, it may be killed by the guard
 	e := end{at: time.Now()}
 	l.guard.remove(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		return e, fmt.Errorf("waitid: %w", err)
+		return e, err
 	}
-	unix.Kill(-p.pid, unix.SIGKILL) // what it has started and left: it may keep the pipes open
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	if _, err := unix.Wait4(p.pid, &status, 0, &usage); err != nil {

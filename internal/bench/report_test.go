@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/perf/benchfmt"
+
+	"gocat/internal/testhost"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -84,6 +86,7 @@ func TestJSONIsWhole(t *testing.T) {
 	if err := want.WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
+	testhost.Documented(t, "bench.md", b.Bytes())
 	got := new(Report)
 	if err := json.Unmarshal(b.Bytes(), got); err != nil {
 		t.Fatal(err)

@@ -55,23 +55,23 @@ func policyLine(runs []*Run) line {
 }
 
 // always returns what happened with a tender on every source under a policy that
-// is not the first, "" if that was not always the same. The heading tells it
-// once, instead of every cell.
+// is not the first, "" if that was not always the same, or what happened under
+// the first too. The heading tells it once, instead of every cell.
 func (rep *Report) always(t *peer.Tender, eof device.EOF) string {
-	words := ""
+	words, differs := "", false
 	for _, s := range rep.Sources {
-		for n, runs := range rep.policies(s, t) {
-			if runs[0].EOF != eof {
-				continue
-			}
-			if now := inWords(runs); n == 0 || words != "" && now != words {
-				return ""
-			} else {
-				words = now
-			}
+		groups := rep.policies(s, t)
+		at := slices.IndexFunc(groups, func(runs []*Run) bool { return runs[0].EOF == eof })
+		if at < 1 {
+			return ""
 		}
+		now := inWords(groups[at])
+		if words != "" && now != words {
+			return ""
+		}
+		words, differs = now, differs || now != inWords(groups[0])
 	}
-	if len(rep.Sources) < 2 {
+	if len(rep.Sources) < 2 || !differs {
 		return ""
 	}
 	return words
@@ -80,14 +80,16 @@ func (rep *Report) always(t *peer.Tender, eof device.EOF) string {
 // headings are the lines of a tender's heading: its name, its version, and under
 // which policies the same happened on every source.
 func (rep *Report) headings(t *peer.Tender) []string {
-	kind, version, ok := strings.Cut(t.Name, " ")
-	if !ok || t.IsGocat() {
-		kind, version = t.Name, ""
+	lines := []string{t.Name}
+	if kind, version, ok := strings.Cut(t.Name, " "); ok && !t.IsGocat() {
+		lines = []string{kind, version}
 	}
-	lines := []string{kind}
-	if version != "" {
-		lines = append(lines, version)
-	}
+	return append(lines, rep.constants(t)...)
+}
+
+// constants are the policies under which the same happened on every source, with
+// what it was.
+func (rep *Report) constants(t *peer.Tender) (lines []string) {
 	for _, runs := range rep.policies(rep.Sources[0], t) {
 		if words := rep.always(t, runs[0].EOF); words != "" {
 			lines = append(lines, runs[0].EOF.String()+": "+words)
@@ -244,7 +246,7 @@ func numbers(runs []*Run) string {
 	if after != nil {
 		from, to := slices.Min(after).Seconds()*1000, slices.Max(after).Seconds()*1000
 		text := span(from, to) + " ms"
-		if len(after) > 2 {
+		if len(after) > 2 && round(from) != round(to) {
 			slices.Sort(after)
 			text += ", in the median " + round(after[len(after)/2].Seconds()*1000) + ","
 		}

@@ -159,6 +159,30 @@ func TestCancel(t *testing.T) {
 }
 
 // Without KVM, and for a guest of another target, the rest goes on.
+// A script that does not become the tender leaves it to nobody.
+func TestWrapper(t *testing.T) {
+	pids := filepath.Join(t.TempDir(), "pids")
+	// It holds standard output, of which nothing but its end would tell.
+	r := try(t, script(t, "sleep 1000 & echo $! >"+pids+"; cat"), "pipe", device.EOFAuto, time.Minute)
+	if r.words() != "ends" {
+		t.Errorf("%+v", r)
+	}
+	b, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := "/proc/" + strings.TrimSpace(string(b)) + "/stat"
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(stat)
+		if err != nil || strings.Contains(string(b), ") Z ") {
+			break
+		}
+		if time.Since(start) > time.Minute {
+			t.Fatalf("left behind: %s", b)
+		}
+	}
+}
+
 func TestNotRun(t *testing.T) {
 	tender := script(t, "exec cat")
 	hvt := *tender

@@ -113,7 +113,11 @@ func (rep *Report) htmlTable(p *page) {
 	for _, s := range rep.Sources {
 		p.add("<tr><th>%s<small>%s</small></th>", s.Name, s.Help)
 		for _, t := range rep.Tenders {
-			p.add("<td data-label=\"%s\">", strings.Join(rep.headings(t), " "))
+			label := t.Name
+			for _, text := range rep.constants(t) {
+				label += " (" + text + ")"
+			}
+			p.add("<td data-label=\"%s\">", label)
 			for _, l := range rep.cell(s, t) {
 				p.add("<div class=\""+classes[l.tone]+"\">%s</div>", l.text)
 			}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/peer"
 )
 
 // maxOutput bounds what is kept of a tender's output, in bytes.
@@ -77,8 +80,9 @@ func (r *Run) start(in *input) (*child, error) {
 		in.stdin.Close() // so that the tender alone has it
 	}
 	go func() {
-		state, err := p.Wait()
+		peer.Ended(p.Pid) // an error is Wait's too
 		at := time.Now()
+		state, err := p.Wait()
 		ws := unix.WaitStatus(0)
 		if err == nil {
 			ws = unix.WaitStatus(state.Sys().(syscall.WaitStatus))
@@ -100,8 +104,10 @@ func (c *child) kill() {
 type output struct {
 	size atomic.Int64 // bytes so far
 	file *os.File
-	mu   chan *bytes.Buffer // holds the buffer while nobody uses it
 	done chan bool
+
+	mu     sync.Mutex
+	buffer bytes.Buffer
 }
 
 // capture makes an output and the descriptor for the process to write to.
@@ -110,8 +116,7 @@ func capture() (*output, *os.File, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("pipe2: %w", err)
 	}
-	o := &output{file: ours(fds[0]), mu: make(chan *bytes.Buffer, 1), done: make(chan bool)}
-	o.mu <- new(bytes.Buffer)
+	o := &output{file: ours(fds[0]), done: make(chan bool)}
 	go o.collect()
 	return o, os.NewFile(uintptr(fds[1]), "output"), nil
 }
@@ -122,9 +127,9 @@ func (o *output) collect() {
 	piece := make([]byte, 256<<10)
 	for {
 		n, err := o.file.Read(piece)
-		b := <-o.mu
-		b.Write(piece[:min(n, maxOutput-b.Len())])
-		o.mu <- b
+		o.mu.Lock()
+		o.buffer.Write(piece[:min(n, maxOutput-o.buffer.Len())])
+		o.mu.Unlock()
 		o.size.Add(int64(n))
 		if err != nil {
 			return
@@ -134,9 +139,9 @@ func (o *output) collect() {
 
 // bytes returns what has come so far.
 func (o *output) bytes() []byte {
-	b := <-o.mu
-	defer func() { o.mu <- b }()
-	return bytes.Clone(b.Bytes())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.buffer.Bytes())
 }
 
 // rest returns all there is from a process that has ended. Whoever else may have

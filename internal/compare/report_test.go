@@ -3,6 +3,7 @@ package compare
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/peer"
+	"gocat/internal/testhost"
 )
 
 // example is a report of a tender of gocat's, with one defect, and one of
@@ -52,7 +54,7 @@ func example() *Report {
 func TestTable(t *testing.T) {
 	rep := example()
 	var b strings.Builder
-	if err := rep.WriteTable(&b, false); err != nil {
+	if err := rep.WriteTable(&b, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	table, rest, _ := strings.Cut(b.String(), "\n\n")
@@ -68,7 +70,7 @@ tty     ends                                            refused
 	}
 	for _, want := range []string{
 		"gocat hvt --eof=zero: ends, 3 bytes lost\n    pipe (advanced)\n    40 ms after the end of the input\n",
-		"gocat hvt --eof=zero: ends\n    pipe (simple), tty\n    12 ms, in the median 12, after the end of the input\n",
+		"gocat hvt --eof=zero: ends\n    pipe (simple), tty\n    12 ms after the end of the input\n",
 		"gocat hvt --eof=again: spins\n    pipe\n    99 % CPU, 12,300 reads a second\n",
 		"solo5-hvt <b>|v1: refused\n    tty\n    solo5-hvt: <no> | `way`\n",
 	} {
@@ -81,12 +83,83 @@ tty     ends                                            refused
 		t.Errorf("%+v", wrong)
 	}
 	b.Reset()
-	if err := rep.WriteTable(&b, true); err != nil {
+	if err := rep.WriteTable(&b, 0, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"\x1b[32mends\x1b[0m", "\x1b[31;1mzero: simple ends; advanced ends, 3 bytes lost\x1b[0m", "\x1b[33magain: spins\x1b[0m", "\x1b[31;1mspins\x1b[0m", "\x1b[33mrefused\x1b[0m"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q", want)
+		}
+	}
+}
+
+// A narrow terminal gets folded cells, and a very narrow one several tables.
+func TestTableFits(t *testing.T) {
+	for columns, want := range map[int]string{
+		40: `source  gocat hvt           solo5-hvt
+                            <b>|v1
+pipe    ends                spins
+        zero: simple ends;
+        advanced ends, 3
+        bytes lost
+        again: spins
+tty     ends                refused
+        again: hangs`,
+		20: `source  gocat hvt
+pipe    ends
+        zero: simple
+        ends;
+        advanced
+        ends, 3
+        bytes lost
+        again: spins
+tty     ends
+        again: hangs
+
+source  solo5-hvt
+        <b>|v1
+pipe    spins
+tty     refused`,
+	} {
+		var b strings.Builder
+		if err := example().WriteTable(&b, columns, false); err != nil {
+			t.Fatal(err)
+		}
+		if got, rest, ok := strings.Cut(b.String(), "\n\nA cell"); !ok || got != want {
+			t.Errorf("%d columns: got\n%s\nwant\n%s", columns, got, want)
+		} else if columns == 40 {
+			for line := range strings.Lines(rest) {
+				if len(line) > columns+1 && !strings.Contains(line, "gocat hvt --eof") && !strings.Contains(line, "   a ") {
+					t.Errorf("%d columns: %q", columns, line)
+				}
+			}
+		}
+	}
+	long := []line{{"v0.12.1-7-g469c1a8", fair}, {"again: ends at the empty one", bad}}
+	want := []line{{"v0.12.1-7-", fair}, {"g469c1a8", fair}, {"again:", bad}, {"ends at", bad}, {"the empty", bad}, {"one", bad}}
+	if got := fold(long, 10); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What another policy makes of all sources stands in the heading, but not if it
+// is what the first makes of them.
+func TestHeadings(t *testing.T) {
+	rep := example()
+	gocat := rep.Tenders[0]
+	for _, test := range []struct {
+		kinds [3]Kind // by policy
+		want  string
+	}{
+		{[3]Kind{Ends, Ends, Refused}, "gocat hvt, again: refused"},
+		{[3]Kind{Ends, Ends, Ends}, "gocat hvt"},
+		{[3]Kind{NotRun, NotRun, NotRun}, "gocat hvt"},
+	} {
+		for _, r := range rep.Runs {
+			r.Outcome = Outcome{Kind: test.kinds[r.EOF]}
+		}
+		if got := strings.Join(rep.headings(gocat), ", "); got != test.want {
+			t.Errorf("%v: %q, want %q", test.kinds, got, test.want)
 		}
 	}
 }
@@ -150,6 +223,14 @@ func TestJSON(t *testing.T) {
 	if r := d.Runs[3]; r.Source != "pipe" || r.Tender != "gocat hvt" || r.EOF != "zero" || r.Kind != "ends" || r.After != 40e6 || r.Received != 7 || r.Violation == "" {
 		t.Errorf("%+v", r)
 	}
+	rep := example()
+	rep.Tenders[1].Version = "v1"
+	rep.Runs[0].Outcome = Outcome{Signal: "SIGSEGV", AtEmpty: true, Altered: true, Message: "no"}
+	b.Reset()
+	if err := rep.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	testhost.Documented(t, "eof.md", []byte(b.String()))
 	if r := d.Runs[6]; r.EOF != "" || r.Kind != "spins" || r.CPU != 0.987 || r.Reads != 12345 {
 		t.Errorf("%+v", r)
 	}

@@ -3,6 +3,8 @@ package peer
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Self returns a path of the program that is running, for a child to execute.
@@ -31,4 +33,20 @@ func Attr() *syscall.SysProcAttr {
 // descriptors 0, 1 and so on. The caller stays on its thread: see Attr.
 func (t *Tender) Start(argv []string, files []*os.File) (*os.Process, error) {
 	return os.StartProcess(t.Path, argv, &os.ProcAttr{Files: files, Sys: Attr()})
+}
+
+// Ended waits until a child that Attr is for has ended, and kills what it has
+// started and left, as a script may. The caller reaps the child afterwards: until
+// then its number, which is that of its group, is its own.
+func Ended(pid int) error {
+	for {
+		switch err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err {
+		case unix.EINTR:
+		case nil:
+			unix.Kill(-pid, unix.SIGKILL)
+			return nil
+		default:
+			return os.NewSyscallError("waitid", err)
+		}
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/testhost"
 )
 
 // printed is what a printer makes of events; a nil one begins the line of a call
@@ -83,6 +85,17 @@ func TestForgery(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestJSONDocumented: docs/trace.md has all names.
+func TestJSONDocumented(t *testing.T) {
+	e, s := done, sigterm
+	e.Setup, e.Ring, e.Caller, e.Bytes = true, true, "f+0x1", 1
+	e.Args = append(words([]uint64{1, 1, 1, 1, 1, 1}), size(1), at(1), timeout(-1), clock(0), exitStatus(0), text("device", "a"), number("fd", 9), hex("fs_base", 1), text("in", ""))
+	e.Out = append(e.Out, text("time", ""), hex("value", 1))
+	s.Args = []Value{hex("address", 1), number("sender", 1)}
+	testhost.Documented(t, "trace.md", []byte(printed(t, Options{JSON: true, Setup: true}, &e, &s, &ended)))
+	testhost.Documented(t, "trace.md", []byte(printed(t, Options{JSON: true, Summary: true}, &ring, &ended)))
 }
 
 // TestWriteError: events do not wait for an output that fails, and the guest is

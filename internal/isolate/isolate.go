@@ -164,12 +164,16 @@ func (c *Config) Wanted() Set {
 	if c.Require&privileged != 0 {
 		wanted |= Of(UserNS)
 	}
+	if c.Require.Has(User) {
+		wanted |= Of(Capabilities)
+	}
 	return wanted
 }
 
-// Must reports whether the guest is not to be started without l.
+// Must reports whether the guest is not to be started without l. Another user
+// has none of the capabilities that it took to become one.
 func (c *Config) Must(l Layer) bool {
-	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l)
+	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l) || l == Capabilities && c.Require.Has(User)
 }
 
 // SetRequire adds a list of layers, with commas between them, to the required.
@@ -238,6 +242,8 @@ func (c *Config) Refusal(l Layer) string {
 		option = "--user"
 	case c.Require.Has(l):
 		option = "--require"
+	case c.Mode != Full: // what --user asks for besides
+		option = "--user"
 	}
 	return option + ": " + l.String() + " does not hold: "
 }

@@ -44,6 +44,7 @@ func TestWanted(t *testing.T) {
 		{Config{Require: Of(Landlock)}, basic | Of(Landlock)},
 		{Config{Require: Of(NetNS)}, basic | Of(NetNS, UserNS)}, // a user namespace permits the others
 		{Config{Mode: Auto, Cheap: CheapHVT, Require: Of(Root)}, CheapHVT | Of(UserNS)},
+		{Config{Require: Of(User)}, basic | Of(User, Capabilities)}, // the ones kept for the layers go too
 	} {
 		if got := test.c.Wanted(); got != test.want {
 			t.Errorf("%+v: %v, want %v", test.c, got.Layers(), test.want.Layers())
@@ -52,7 +53,7 @@ func TestWanted(t *testing.T) {
 			if test.c.Must(l) && !test.c.Wanted().Has(l) {
 				t.Errorf("%+v: %v must hold but is not set up", test.c, l)
 			}
-			if test.c.Must(l) != (test.c.Require.Has(l) || test.c.Mode == Full && !optional.Has(l)) {
+			if test.c.Must(l) != (test.c.Require.Has(l) || test.c.Mode == Full && !optional.Has(l) || l == Capabilities && test.c.Require.Has(User)) {
 				t.Errorf("%+v: Must(%v) is %v", test.c, l, test.c.Must(l))
 			}
 		}

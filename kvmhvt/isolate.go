@@ -28,6 +28,7 @@ func (t *tender) isolation() []step {
 	}
 	c := &t.config.Isolate
 	steps := []step{
+		{isolate.Cgroup, func() error { return enterGroup(&c.Group) }},
 		{isolate.UserNS, inUserNamespace},
 		{isolate.MountNS, func() error { return allThreads(unix.SYS_UNSHARE, unix.CLONE_NEWNS, 0, 0) }},
 		namespace(isolate.NetNS, "net"),
@@ -65,6 +66,22 @@ func inUserNamespace() error {
 		return errors.New("the tender is privileged and makes the other namespaces without; --require=user-ns asks for one")
 	}
 	return isolate.EnterError()
+}
+
+// enterGroup moves the process into a control group.
+func enterGroup(g *isolate.Group) error {
+	for _, w := range g.Writes() {
+		fd, err := unix.Open(w[0], unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		_, err = unix.Write(fd, []byte(w[1]))
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enterNamespace moves all threads into a new namespace.

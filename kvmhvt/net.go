@@ -11,6 +11,7 @@ type netDevice struct {
 	name       string
 	port       device.Port
 	endsStream bool // a read of 0 bytes is the end of the stream
+	terminal   bool // EIO is the end: the far side is closed
 }
 
 func (s *services) netRead(addr uint64) error {
@@ -48,9 +49,9 @@ func (d *netDevice) read(b []byte) (n int, result uint32, err error) {
 		return 0, resultAgain, nil
 	case errno == unix.EINVAL || errno == unix.EFAULT:
 		return 0, resultEINVAL, nil
-	case errno == unix.ECONNRESET || errno == unix.EIO:
-		// A peer that is gone, or the far side of a terminal that was closed: an
-		// end like any other.
+	case errno == unix.ECONNRESET || errno == unix.EIO && d.terminal:
+		// A peer that is gone: an end like any other. From a disk, EIO is a defect
+		// that must not look like one.
 		n = 0
 	case errno != 0:
 		return 0, 0, stopf("Fatal error when reading from network device '%s': %v", d.name, errno)

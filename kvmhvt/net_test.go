@@ -199,3 +199,23 @@ func TestSendErrors(t *testing.T) {
 		t.Errorf("device that is only read: %d, %v", result, err)
 	}
 }
+
+// An error of a file is none of the ends that look like one: /proc/self/mem,
+// like a disk with a defect, gives EIO.
+func TestReadError(t *testing.T) {
+	for _, kind := range []device.Kind{device.File, device.TTY} {
+		fd := open(t, "/proc/self/mem", unix.O_RDONLY)
+		d := netDevice{name: "net", port: device.Port{FD: fd}, endsStream: true, terminal: kind == device.TTY}
+		n, result, err := d.read(make([]byte, 64))
+		if kind == device.TTY {
+			if n != 0 || result != resultOK || err != nil {
+				t.Errorf("terminal: %d, %d, %v", n, result, err)
+			}
+			continue
+		}
+		var why *stop
+		if !errors.As(err, &why) || why.status != 1 || !strings.Contains(why.reason, "input/output error") {
+			t.Errorf("file: %d, %d, %v", n, result, err)
+		}
+	}
+}

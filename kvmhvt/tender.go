@@ -155,7 +155,7 @@ func (t *tender) attachNet(d *device.Device) error {
 	if d.Kind == device.Pipe {
 		device.Widen(d.FD)
 	}
-	s.nets[d.Handle] = &netDevice{name: d.Name, port: port, endsStream: d.EndsStream(t.config.EOF)}
+	s.nets[d.Handle] = &netDevice{name: d.Name, port: port, endsStream: d.EndsStream(t.config.EOF), terminal: d.Kind == device.TTY}
 	if device.AlwaysReady(d.Kind) {
 		s.waits.always |= 1 << d.Handle
 		return nil

@@ -41,6 +41,7 @@ func newIsolation(s *sealed, d *descriptors) *isolation {
 // begin plans what can only be done while there are capabilities and /proc: all
 // devices are open and nothing is unmapped.
 func (i *isolation) begin() {
+	i.layer(isolate.Cgroup, i.group)
 	i.layer(isolate.User, i.user)
 	layers := func() {
 		for l := isolate.UserNS; l <= isolate.CgroupNS; l++ {
@@ -161,6 +162,17 @@ func (i *isolation) step(mask, want uint64, nr uint64, args ...any) {
 func (i *isolation) say(l isolate.Layer, state string) {
 	line := "gocat: confinement: " + l.String() + ": " + state + "\n"
 	i.try(unix.SYS_WRITE, 2, []byte(line), len(line))
+}
+
+// group enters a control group.
+func (i *isolation) group() {
+	fd := i.scratch[0]
+	for _, w := range i.Group.Writes() {
+		line := []byte(w[1])
+		i.step(exact, uint64(fd), unix.SYS_OPENAT, atFDCWD, raw.CString(w[0]), unix.O_WRONLY, 0)
+		i.step(exact, uint64(len(line)), unix.SYS_WRITE, fd, line, len(line))
+		i.try(unix.SYS_CLOSE, fd)
+	}
 }
 
 // user becomes another user, and keeps the capabilities that the layers take.

@@ -262,6 +262,20 @@ func TestIsolateFull(t *testing.T) {
 	}
 }
 
+// Another user has none of the caller's capabilities, whatever is left out.
+func TestUserWithoutIsolation(t *testing.T) {
+	needRoot(t)
+	for _, backend := range []string{"spt", "hvt"} {
+		t.Run(backend, func(t *testing.T) {
+			if backend == "hvt" {
+				needKVM(t)
+			}
+			r := idle(t, false, "--isolate=none", "--user=1234:5678", "--backend="+backend)
+			r.wantStatus(noCaps, "CapAmb:\t0000000000000000", "Uid:\t1234\t1234\t1234\t1234", "Groups:\t ")
+		})
+	}
+}
+
 // A cat works the same, whatever holds it.
 func TestIsolatedCat(t *testing.T) {
 	data := random(1<<20 + 3)

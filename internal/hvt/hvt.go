@@ -39,7 +39,7 @@ func config(g *tender.Guest, set *device.Set) (*kvmhvt.Config, error) {
 	}
 	isolation := g.Isolation()
 	if g.Confine == tender.ConfineNone && (isolation.Mode == isolate.Full || isolation.Require != 0 || isolation.CPUTime != 0) {
-		return nil, errors.New("--confine=none leaves out all layers: no --isolate=full, --require, --user or --cpu-time with it")
+		return nil, errors.New("--confine=none leaves out all layers: no --isolate=full, --require, --cgroup, --user or --cpu-time with it")
 	}
 	confine := map[tender.Confine]kvmhvt.Confine{
 		tender.ConfineRequired:  kvmhvt.ConfineRequired,

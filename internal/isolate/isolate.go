@@ -24,6 +24,7 @@ const (
 	Limits                    // resource limits: core, nproc, nofile, as, and fsize where it can hold
 	Landlock                  // nothing opened by path, no TCP port, no abstract socket
 	Seccomp                   // the backend's system call policy
+	Cgroup                    // a control group that somebody made for the guest, and its limits
 	User                      // another user, without supplementary groups
 	UserNS                    // user namespace
 	MountNS
@@ -40,7 +41,7 @@ const (
 // names of the layers, as users know them.
 var names = [layers]string{
 	"no_new_privs", "capabilities", "bounding-set", "securebits", "descriptors", "undumpable", "limits",
-	"landlock", "seccomp", "user", "user-ns", "mount-ns", "net-ns", "ipc-ns", "uts-ns", "cgroup-ns", "root",
+	"landlock", "seccomp", "cgroup", "user", "user-ns", "mount-ns", "net-ns", "ipc-ns", "uts-ns", "cgroup-ns", "root",
 	"store-bypass", "indirect-branch",
 }
 
@@ -122,6 +123,7 @@ type Config struct {
 	Require Set    // these must hold
 	UID     uint32 // with User required: who the guest runs as
 	GID     uint32
+	Group   Group  // with Cgroup required: which
 	CPUTime uint64 // seconds of processor time after which the kernel kills the process; 0 is no limit
 	Report  bool   // say on standard error which layers hold
 	Traced  bool   // the user looks on, so the process is not Undumpable unless it must be
@@ -129,7 +131,7 @@ type Config struct {
 }
 
 // optional are the layers that only run where they are asked for by name.
-const optional Set = 1<<User | 1<<StoreBypass | 1<<IndirectBranch
+const optional Set = 1<<Cgroup | 1<<User | 1<<StoreBypass | 1<<IndirectBranch
 
 // basic are the layers that no mode goes without.
 const basic Set = 1<<NoNewPrivs | 1<<Descriptors | 1<<Seccomp
@@ -168,12 +170,16 @@ func (c *Config) Wanted() Set {
 	if c.Traced && !c.Must(Undumpable) {
 		wanted &^= Of(Undumpable)
 	}
+	if c.Require.Has(User) {
+		wanted |= Of(Capabilities)
+	}
 	return wanted
 }
 
-// Must reports whether the guest is not to be started without l.
+// Must reports whether the guest is not to be started without l. Another user
+// has none of the capabilities that it took to become one.
 func (c *Config) Must(l Layer) bool {
-	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l)
+	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l) || l == Capabilities && c.Require.Has(User)
 }
 
 // SetRequire adds a list of layers, with commas between them, to the required.
@@ -182,6 +188,9 @@ func (c *Config) SetRequire(v string) error {
 		l, err := ParseLayer(name)
 		if err != nil {
 			return err
+		}
+		if l == Cgroup || l == User { // it would not know which
+			return fmt.Errorf("%v: --%[1]v=... asks for it, and requires it", l)
 		}
 		c.Require |= Of(l)
 	}
@@ -224,8 +233,8 @@ func (c *Config) SetCPUTime(v string) error {
 // Unwanted says why a layer is not set up.
 func (c *Config) Unwanted(l Layer) string {
 	switch {
-	case l == User:
-		return "no --user"
+	case l == Cgroup || l == User:
+		return "no --" + l.String()
 	case optional.Has(l):
 		return "only set by --require=" + l.String()
 	case l == Undumpable && c.Traced:
@@ -240,10 +249,12 @@ func (c *Config) Unwanted(l Layer) string {
 func (c *Config) Refusal(l Layer) string {
 	option := "--isolate=full"
 	switch {
-	case l == User:
-		option = "--user"
+	case l == Cgroup || l == User:
+		option = "--" + l.String()
 	case c.Require.Has(l):
 		option = "--require"
+	case c.Mode != Full: // what --user asks for besides
+		option = "--user"
 	}
 	return option + ": " + l.String() + " does not hold: "
 }

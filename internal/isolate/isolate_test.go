@@ -40,10 +40,11 @@ func TestWanted(t *testing.T) {
 		{Config{}, basic},
 		{Config{Mode: Auto, Cheap: CheapSPT}, CheapSPT},
 		{Config{Mode: Full, Cheap: CheapSPT}, all &^ optional},
-		{Config{Mode: Full, Require: Of(User, StoreBypass)}, all &^ Of(IndirectBranch)},
+		{Config{Mode: Full, Require: Of(User, StoreBypass)}, all &^ Of(IndirectBranch, Cgroup)},
 		{Config{Require: Of(Landlock)}, basic | Of(Landlock)},
 		{Config{Require: Of(NetNS)}, basic | Of(NetNS, UserNS)}, // a user namespace permits the others
 		{Config{Mode: Auto, Cheap: CheapHVT, Require: Of(Root)}, CheapHVT | Of(UserNS)},
+		{Config{Require: Of(User)}, basic | Of(User, Capabilities)}, // the ones kept for the layers go too
 	} {
 		if got := test.c.Wanted(); got != test.want {
 			t.Errorf("%+v: %v, want %v", test.c, got.Layers(), test.want.Layers())
@@ -52,7 +53,7 @@ func TestWanted(t *testing.T) {
 			if test.c.Must(l) && !test.c.Wanted().Has(l) {
 				t.Errorf("%+v: %v must hold but is not set up", test.c, l)
 			}
-			if test.c.Must(l) != (test.c.Require.Has(l) || test.c.Mode == Full && !optional.Has(l)) {
+			if test.c.Must(l) != (test.c.Require.Has(l) || test.c.Mode == Full && !optional.Has(l) || l == Capabilities && test.c.Require.Has(User)) {
 				t.Errorf("%+v: Must(%v) is %v", test.c, l, test.c.Must(l))
 			}
 		}
@@ -64,8 +65,10 @@ func TestOptions(t *testing.T) {
 	if err := c.SetRequire("root,net-ns"); err != nil || c.Require != Of(Root, NetNS) {
 		t.Errorf("%v, %v", c.Require.Layers(), err)
 	}
-	if c.SetRequire("root,") == nil || c.SetRequire("") == nil {
-		t.Error("an empty name is a layer")
+	for _, v := range []string{"root,", "", "user", "root,cgroup"} {
+		if c.SetRequire(v) == nil {
+			t.Errorf("%q can be required", v)
+		}
 	}
 	for v, want := range map[string][2]uint32{"0": {0, 0}, "1000": {1000, 1000}, "1:2": {1, 2}, "4294967294:0": {1<<32 - 2, 0}} {
 		if err := c.SetUser(v); err != nil || c.UID != want[0] || c.GID != want[1] || !c.Require.Has(User) {
@@ -123,6 +126,9 @@ func TestReasons(t *testing.T) {
 		{free, Landlock, unix.EOPNOTSUPP, "lsm="},
 		{free, Root, unix.ENOENT, "/proc is not mounted"},
 		{free, StoreBypass, unix.ENXIO, "this processor"},
+		{free, Cgroup, unix.ENOENT, "no controller for a limit"},
+		{free, Cgroup, unix.EACCES, "not delegated"},
+		{free, Cgroup, unix.EBUSY, "can have no processes"},
 		{Host{}, UserNS, unix.EPERM, "not permitted"},
 		{free, Limits, unix.EBADF, "error 9"},
 	} {

@@ -52,11 +52,14 @@ func ReadFile(path string) string {
 // Errors lists the error numbers for which Reason has words.
 func Errors() []unix.Errno {
 	return []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.EOPNOTSUPP,
-		unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.ERANGE, unix.ENOMEM}
+		unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.ERANGE, unix.ENOMEM, unix.EBUSY, unix.EROFS}
 }
 
 // Reason says why setting up l failed with e.
 func (h Host) Reason(l Layer, e unix.Errno) string {
+	if l == Cgroup {
+		return h.group(e)
+	}
 	switch e {
 	case unix.EPERM, unix.EACCES:
 		return h.forbidden(l)
@@ -86,6 +89,25 @@ func (h Host) Reason(l Layer, e unix.Errno) string {
 		if l == StoreBypass || l == IndirectBranch {
 			return "this processor or kernel does not let a process control it"
 		}
+	case unix.ENOMEM:
+		return "the kernel is out of memory"
+	}
+	return "error " + strconv.Itoa(int(e))
+}
+
+// group says why a control group could not be entered.
+func (h Host) group(e unix.Errno) string {
+	switch e {
+	case unix.ENOENT:
+		return "there is no such control group of version 2, or it has no controller for a limit"
+	case unix.EPERM, unix.EACCES:
+		return "the control group is not delegated to this user"
+	case unix.EROFS:
+		return "the control groups are mounted read-only"
+	case unix.EBUSY, unix.EOPNOTSUPP:
+		return "the control group can have no processes: it has groups below it with controllers, or is threaded"
+	case unix.ENODEV:
+		return "the control group was removed"
 	case unix.ENOMEM:
 		return "the kernel is out of memory"
 	}

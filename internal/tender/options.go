@@ -116,6 +116,8 @@ var table = [...]Option{
 		func(o *Options, v string) error { return o.Isolate.SetRequire(v) }},
 	{"user", "UID[:GID]", "run the guest as another user, without supplementary groups; takes privilege", false, 0,
 		func(o *Options, v string) error { return o.Isolate.SetUser(v) }},
+	{"cgroup", "DIR[,memory=MB][,cpu=PERCENT]", "run the guest in this control group (v2), which exists and is delegated, with these limits", false, 0,
+		func(o *Options, v string) error { return o.Isolate.SetGroup(v) }},
 	{"cpu-time", "SECONDS", "let the guest use at most this much processor time, then SIGXCPU", false, 0,
 		func(o *Options, v string) error { return o.Isolate.SetCPUTime(v) }},
 	{"verbose", "", "say which layers hold, and why the others do not; hvt: count what the guest did", false, 'v',

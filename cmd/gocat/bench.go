@@ -19,16 +19,23 @@ import (
 	"gocat/kvmhvt"
 )
 
+// benchOptions are the options of gocat bench as the user gave them.
+type benchOptions struct {
+	bench.Config
+	peers                              []string
+	benchmarks, subjects, format, path string
+}
+
+// benchFormats are the values of --format.
+var benchFormats = map[string]func(*bench.Report, io.Writer) error{
+	"table": (*bench.Report).WriteTable,
+	"json":  (*bench.Report).WriteJSON,
+	"go":    (*bench.Report).WriteGo,
+	"html":  (*bench.Report).WriteHTML,
+}
+
 func benchCommand() *cobra.Command {
-	var c bench.Config
-	var peers []string
-	var benchmarks, subjects, format, path string
-	formats := map[string]func(*bench.Report, io.Writer) error{
-		"table": (*bench.Report).WriteTable,
-		"json":  (*bench.Report).WriteJSON,
-		"go":    (*bench.Report).WriteGo,
-		"html":  (*bench.Report).WriteHTML,
-	}
+	var o benchOptions
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure the backends next to cat and to Solo5's tenders",
@@ -51,64 +58,74 @@ page with plots that needs nothing else).`,
   gocat bench --bench=throughput --format=go -o new.txt; benchstat -col /by new.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			write, ok := formats[format]
-			if !ok {
-				return fmt.Errorf("--format: %q: want table, json, go or html", format)
-			}
-			if cmd.Flags().Changed("count") && c.Count <= 0 {
+			if cmd.Flags().Changed("count") && o.Count <= 0 {
 				return errors.New("--count: want a positive number")
 			}
-			if path == "" {
-				path = "-"
-			}
-			err := writable(path)
-			if err != nil {
+			if err := o.check(); err != nil {
 				return err
 			}
-			if c.Benchmark, err = expression("bench", benchmarks); err != nil {
-				return err
-			}
-			if c.Subject, err = expression("subject", subjects); err != nil {
-				return err
-			}
-			if c.Peers, err = peer.Parse(peers); err != nil {
-				return err
-			}
-			if c.Gocat, err = peer.Self(); err != nil {
-				return err
-			}
-			c.NoKVM = kvmhvt.Available()
-			report, interrupted, err := measure(c)
-			if err != nil {
-				return err
-			}
-			print := func(w io.Writer) error { return write(report, w) }
-			if path == "-" { // text, so a terminal is welcome
-				err = results(print)
-			} else {
-				err = writeFile(path, 0o644, print)
-			}
-			if failures := report.Failures(); err == nil && len(failures) > 0 {
-				err = errors.New("wrong results or failures: " + strings.Join(failures, "; "))
-			}
-			if err == nil && interrupted != nil {
-				os.Exit(128 + int(interrupted.(syscall.Signal)))
-			}
-			return err
+			return o.run()
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&c.Quick, "quick", false, "end within 30 seconds, with less data and fewer rounds")
-	flags.IntVar(&c.Count, "count", 0, "`N` rounds of each benchmark (default: as many as there is time for)")
-	flags.StringVar(&benchmarks, "bench", "", "only benchmarks whose name matches `REGEXP`")
-	flags.StringVar(&subjects, "subject", "", "only spt, hvt and so on whose name matches `REGEXP`, and the base")
-	flags.StringArrayVar(&peers, "peer", nil, "also measure a tender of Solo5's, `KIND=PATH`: solo5-spt=PATH or solo5-hvt=PATH; repeat for more")
-	flags.StringVar(&c.Base, "base", "", "compare with `NAME` (default cat, where it is measured)")
-	flags.StringVar(&format, "format", "table", "print `table|json|go|html`")
-	flags.StringVarP(&path, "output", "o", "", "write `FILE` instead of standard output")
+	flags.BoolVar(&o.Quick, "quick", false, "end within 30 seconds, with less data and fewer rounds")
+	flags.IntVar(&o.Count, "count", 0, "`N` rounds of each benchmark (default: as many as there is time for)")
+	flags.StringVar(&o.benchmarks, "bench", "", "only benchmarks whose name matches `REGEXP`")
+	flags.StringVar(&o.subjects, "subject", "", "only spt, hvt and so on whose name matches `REGEXP`, and the base")
+	flags.StringArrayVar(&o.peers, "peer", nil, "also measure a tender of Solo5's, `KIND=PATH`: solo5-spt=PATH or solo5-hvt=PATH; repeat for more")
+	flags.StringVar(&o.Base, "base", "", "compare with `NAME` (default cat, where it is measured)")
+	flags.StringVar(&o.format, "format", "table", "print `table|json|go|html`")
+	flags.StringVarP(&o.path, "output", "o", "-", "write `FILE`; - is standard output")
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "go", "html"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// check reads the options, and looks at where the report will go, before there is
+// anything to lose.
+func (o *benchOptions) check() (err error) {
+	if benchFormats[o.format] == nil {
+		return fmt.Errorf("--format: %q: want table, json, go or html", o.format)
+	}
+	if err := writable(o.path); err != nil {
+		return err
+	}
+	if o.Benchmark, err = expression("bench", o.benchmarks); err != nil {
+		return err
+	}
+	if o.Subject, err = expression("subject", o.subjects); err != nil {
+		return err
+	}
+	if o.Peers, err = peer.Parse(o.peers); err != nil {
+		return err
+	}
+	o.NoKVM = kvmhvt.Available()
+	o.Gocat, err = peer.Self()
+	return err
+}
+
+// run measures and prints what there is, also after a signal.
+func (o *benchOptions) run() error {
+	report, interrupted, err := measure(o.Config)
+	if err != nil {
+		return err
+	}
+	print := func(w io.Writer) error { return benchFormats[o.format](report, w) }
+	if o.path == "-" { // text, so a terminal is welcome
+		err = results(print)
+	} else {
+		err = writeFile(o.path, 0o644, print)
+	}
+	if err != nil {
+		return err
+	}
+	if failures := report.Failures(); len(failures) > 0 {
+		return errors.New("wrong results or failures: " + strings.Join(failures, "; "))
+	}
+	if interrupted != nil {
+		os.Exit(128 + int(interrupted.(syscall.Signal)))
+	}
+	return nil
 }
 
 // expression compiles the value of an option, nil if there is none.

@@ -184,6 +184,7 @@ func TestBenchErrors(t *testing.T) {
 		{`--format: "xml": want table`, []string{"--format=xml"}},
 		{"/nonexistent/x: no such file or directory", []string{"-o", "/nonexistent/x"}}, // before it measures
 		{"/dev/null/x: not a directory", []string{"-o", "/dev/null/x"}},
+		{"no file to write to", []string{"-o", ""}},
 		{" is a directory: name a file", []string{"-o", t.TempDir()}},
 		{"--bench: error parsing regexp", []string{"--bench=("}},
 		{"--subject: error parsing regexp", []string{"--subject=["}},

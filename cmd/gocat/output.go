@@ -112,6 +112,9 @@ func writable(path string) error {
 // destination is where path leads, and whether that is something else than a
 // file.
 func destination(path string) (target string, special bool, err error) {
+	if path == "" {
+		return "", false, errors.New("no file to write to: name one")
+	}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}

@@ -27,6 +27,7 @@ func main() {
 			os.Exit(status)
 		}
 	}
+	endOnQuit()
 	help := &keeper{w: os.Stdout}
 	cmd := root()
 	cmd.SetOut(help)

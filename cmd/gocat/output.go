@@ -14,9 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// quit has SIGQUIT until a command has a use of its own for it.
+var quit = make(chan os.Signal, 1)
+
+// endOnQuit ends the process on SIGQUIT, as ^\ sends it, where a Go program would
+// print what all its goroutines do.
+func endOnQuit() {
+	if signal.Ignored(unix.SIGQUIT) {
+		return
+	}
+	signal.Notify(quit, unix.SIGQUIT)
+	go func() {
+		<-quit
+		os.Exit(128 + int(unix.SIGQUIT))
+	}()
+}
+
 // endings returns a channel on which signals come that ask a process to end, from
 // now on, but none that it was started with ignored, as by nohup.
 func endings() chan os.Signal {
+	signal.Stop(quit)
 	signals := make(chan os.Signal, 1)
 	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
 		if !signal.Ignored(sig) {

@@ -91,11 +91,13 @@ no hvt guests
 
 // TestSelftestKilled kills the command: nothing of it is left.
 func TestSelftestKilled(t *testing.T) {
-	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT} {
+	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT} {
 		temp := t.TempDir()
 		cmd := exec.Command(program, "selftest")
 		cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		var said bytes.Buffer
+		cmd.Stderr = &said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -105,6 +107,9 @@ func TestSelftestKilled(t *testing.T) {
 		}
 		cmd.Process.Signal(sig)
 		cmd.Wait()
+		if said.Len() > 0 {
+			t.Errorf("after %v: %q", sig, said.String())
+		}
 		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 			t.Errorf("after %v: %v, %v", sig, left, err)
 		}

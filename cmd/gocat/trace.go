@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,7 @@ Exit status: that of gocat run, and 1 when the trace cannot be written.`,
 		if err != nil {
 			return err
 		}
+		signal.Stop(quit) // the guest gets it
 		status, err := trace.Run(g, o)
 		if err != nil {
 			return err
@@ -109,6 +111,7 @@ func tendCommand() *cobra.Command {
 				return err
 			}
 			inv.Trace = fd
+			signal.Stop(quit) // the backend has it
 			g, err := inv.Load()
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.limitCPU(); err != nil {
+	if err := errors.Join(reachThreads(), t.limitCPU()); err != nil {
 		return nil, err
 	}
 	c := &t.config.Isolate

@@ -17,30 +17,18 @@ func (d *blockDevice) contains(offset, n uint64) bool {
 }
 
 func (s *services) blockRead(addr uint64) error {
-	t, err := s.blockTransfer("block read", addr)
-	if err != nil {
-		return err
-	}
-	d := byHandle(&s.blocks, t.handle)
-	if d == nil || !d.contains(t.offset, t.length) {
-		t.result(resultEINVAL, 0)
-		return nil
-	}
-	b, err := s.mem.writable("block read", t.data, t.length)
-	if err != nil {
-		return err
-	}
-	if !all(unix.Pread, d.fd, b, t.offset) {
-		t.result(resultEUnspc, 0)
-		return nil
-	}
-	s.stats.BytesIn += t.length
-	t.result(resultOK, len(b))
-	return nil
+	return s.blockCall("block read", addr, (*guestMemory).writable, unix.Pread, &s.stats.BytesIn)
 }
 
 func (s *services) blockWrite(addr uint64) error {
-	t, err := s.blockTransfer("block write", addr)
+	return s.blockCall("block write", addr, (*guestMemory).readable, unix.Pwrite, &s.stats.BytesOut)
+}
+
+// blockCall transfers between a device and memory that the guest has the right
+// kind of access to, and counts the bytes.
+func (s *services) blockCall(what string, addr uint64, memory func(m *guestMemory, what string, addr, n uint64) ([]byte, error),
+	call func(fd int, b []byte, offset int64) (int, error), count *uint64) error {
+	t, err := s.blockTransfer(what, addr)
 	if err != nil {
 		return err
 	}
@@ -49,15 +37,15 @@ func (s *services) blockWrite(addr uint64) error {
 		t.result(resultEINVAL, 0)
 		return nil
 	}
-	b, err := s.mem.readable("block write", t.data, t.length)
+	b, err := memory(&s.mem, what, t.data, t.length)
 	if err != nil {
 		return err
 	}
-	if !all(unix.Pwrite, d.fd, b, t.offset) {
+	if !all(call, d.fd, b, t.offset) {
 		t.result(resultEUnspc, 0)
 		return nil
 	}
-	s.stats.BytesOut += t.length
+	*count += t.length
 	t.result(resultOK, len(b))
 	return nil
 }

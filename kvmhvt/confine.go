@@ -22,8 +22,8 @@ const (
 
 // Layer is one layer of the tender's confinement.
 type Layer struct {
-	Name string // as package isolate has it
-	Err  error  // nil when it holds
+	Layer isolate.Layer
+	Err   error // nil when it holds
 }
 
 // Confinement is what confines the tender, in the order in which it was set up.
@@ -44,7 +44,7 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.limitCPU(); err != nil {
+	if err := errors.Join(reachThreads(), t.limitCPU()); err != nil {
 		return nil, err
 	}
 	c := &t.config.Isolate
@@ -67,11 +67,11 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 		}},
 	) {
 		if !wanted.Has(l.layer) {
-			done = append(done, Layer{l.layer.String(), errors.New(c.Unwanted(l.layer))})
+			done = append(done, Layer{l.layer, errors.New(c.Unwanted(l.layer))})
 			continue
 		}
 		if filtered && isolate.Risky.Has(l.layer) && !own.Has(l.layer) && !t.must(l.layer) {
-			done = append(done, Layer{l.layer.String(), errors.New(isolate.Untried)})
+			done = append(done, Layer{l.layer, errors.New(isolate.Untried)})
 			continue
 		}
 		err := l.do()
@@ -85,7 +85,7 @@ func (t *tender) confine(how Confine) (Confinement, error) {
 		if err != nil && how == ConfineRequired && own.Has(l.layer) && !errors.Is(err, errNoLandlock) {
 			return nil, fmt.Errorf("confine the tender: %v: %w", l.layer, err)
 		}
-		done = append(done, Layer{l.layer.String(), err})
+		done = append(done, Layer{l.layer, err})
 	}
 	t.confined = true
 	return done, nil

@@ -23,6 +23,16 @@ func allThreads(nr, a1, a2, a3 uintptr) error {
 	return nil
 }
 
+// reachThreads refuses to start where allThreads would try for ever: the Go
+// runtime queues a signal for each thread.
+func reachThreads() error {
+	var pending unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_SIGPENDING, nil, &pending); err == nil && pending.Cur == 0 {
+		return errors.New("the limit on pending signals (ulimit -i) is 0, and confining a program with threads takes some")
+	}
+	return nil
+}
+
 // noNewPrivs keeps execve from ever granting privileges.
 func noNewPrivs() error {
 	return allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)

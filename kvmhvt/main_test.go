@@ -70,7 +70,7 @@ func tend(args []string) int {
 		case name == "--verbose":
 			c.Started = func(done Confinement) {
 				for _, l := range done {
-					fmt.Fprintf(os.Stderr, "layer %s: %v\n", l.Name, l.Err)
+					fmt.Fprintf(os.Stderr, "layer %v: %v\n", l.Layer, l.Err)
 				}
 			}
 		case strings.HasPrefix(name, "--net:"):

@@ -1,6 +1,10 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
 
 // HVTGrants is what the hvt tender keeps for running its guest.
 type HVTGrants struct {
@@ -73,24 +77,33 @@ var vcpuRequests = [...]struct {
 const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
 	unix.CLONE_SYSVSEM | unix.CLONE_THREAD | unix.CLONE_SETTLS
 
+// Operations of futex(2) that the Go runtime uses (linux/futex.h): none of those
+// that lock, requeue or inherit priorities.
+const (
+	futexWaitPrivate = 128
+	futexWakePrivate = 129
+)
+
 // allowRuntime allows what the Go runtime of process pid calls of its own
 // accord, at any time.
 func (p *Policy) allowRuntime(pid int) {
-	p.allow(unix.SYS_FUTEX, "park and wake the Go runtime's threads")
+	p.allow(unix.SYS_FUTEX, "park the Go runtime's threads", equal(Arg1, futexWaitPrivate))
+	p.allow(unix.SYS_FUTEX, "wake the Go runtime's threads", equal(Arg1, futexWakePrivate))
 	p.allow(unix.SYS_NANOSLEEP, "pause in the Go runtime's scheduler")
 	p.allow(unix.SYS_SCHED_YIELD, "yield in the Go runtime's scheduler")
 	p.allow(unix.SYS_RT_SIGRETURN, "return from a signal handler")
 	p.allow(unix.SYS_RESTART_SYSCALL, "resume a wait after a stop")
 	p.allow(unix.SYS_CLONE, "start a thread of the Go runtime, never a process", equal(Arg0, threadFlags))
-	p.allow(unix.SYS_MMAP, "reserve anonymous memory",
-		equal(Arg2, unix.PROT_NONE), masked(Arg3, unix.MAP_ANONYMOUS, unix.MAP_ANONYMOUS))
-	p.allow(unix.SYS_MMAP, "map anonymous memory, never executable",
-		equal(Arg2, unix.PROT_READ|unix.PROT_WRITE), masked(Arg3, unix.MAP_ANONYMOUS, unix.MAP_ANONYMOUS))
+	private := masked(Arg3, math.MaxUint32&^unix.MAP_FIXED, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS) // MAP_FIXED or not
+	p.allow(unix.SYS_MMAP, "reserve anonymous memory", equal(Arg2, unix.PROT_NONE), private)
+	p.allow(unix.SYS_MMAP, "map anonymous memory, never executable", equal(Arg2, unix.PROT_READ|unix.PROT_WRITE), private)
 	p.allow(unix.SYS_MPROTECT, "close memory", equal(Arg2, unix.PROT_NONE))
 	p.allow(unix.SYS_MPROTECT, "make memory read-only", equal(Arg2, unix.PROT_READ))
 	p.allow(unix.SYS_MPROTECT, "open memory, never executable", equal(Arg2, unix.PROT_READ|unix.PROT_WRITE))
 	p.allow(unix.SYS_MUNMAP, "return memory")
-	p.allow(unix.SYS_MADVISE, "advise on memory")
+	for _, advice := range [...]uint64{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_COLLAPSE} {
+		p.allow(unix.SYS_MADVISE, "return memory, or advise on huge pages", equal(Arg2, advice))
+	}
 	p.allow(unix.SYS_RT_SIGPROCMASK, "set a thread's signal mask")
 	p.allow(unix.SYS_SIGALTSTACK, "set a thread's signal stack")
 	p.allow(unix.SYS_GETTID, "name a thread")

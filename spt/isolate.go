@@ -124,7 +124,7 @@ func (i *isolation) attempt(l isolate.Layer, must bool, steps func()) {
 		i.add(record{nr: unix.SYS_GETPID, mask: exact}, nil) // is not 0, so it skips
 	}
 	if i.Report {
-		i.say(l, "on")
+		i.say(l, i.Host.On(l))
 	}
 	if len(i.steps) > 0 && (must || i.Report) {
 		jump()

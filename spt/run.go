@@ -1,6 +1,7 @@
 package spt
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -53,6 +54,9 @@ func NewExecutable(c *Config) (Executable, error) {
 // prepare writes the guest to fd.
 func (s *sealed) prepare(fd int) error {
 	if err := s.write(writeFD(fd)); err != nil {
+		if errors.Is(err, unix.EFBIG) {
+			return fmt.Errorf("could not seal the guest in memory: %w: the limit on the size of files (ulimit -f) holds there too", err)
+		}
 		return err
 	}
 	for _, d := range s.Config.Devices {
@@ -67,6 +71,7 @@ func (s *sealed) prepare(fd int) error {
 
 // memfd makes an anonymous file that can be executed.
 func memfd(name string) (int, error) {
+	name = name[:min(len(name), 249)] // the kernel takes no longer one, and files have them
 	flags := unix.MFD_CLOEXEC | unix.MFD_EXEC
 	fd, err := raw.MemfdCreate(name, flags)
 	if err == unix.EINVAL { // before Linux 6.3 all of them can be

@@ -175,7 +175,9 @@ func finish(f *os.File, path string, mode os.FileMode, write func(io.Writer) err
 	if err := write(f); err != nil {
 		return err
 	}
-	if err := f.Chmod(mode); err != nil {
+	umask := syscall.Umask(0o077) // to know it takes setting it
+	syscall.Umask(umask)
+	if err := f.Chmod(mode &^ os.FileMode(umask)); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

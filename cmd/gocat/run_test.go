@@ -44,6 +44,16 @@ func TestBundledCat(t *testing.T) {
 	}
 }
 
+// A file's name may be longer than the kernel lets that of a file in memory be.
+func TestLongName(t *testing.T) {
+	path := t.TempDir() + "/" + strings.Repeat("a", 251) + ".spt"
+	gocat(t, "guest", "-o", path).wantSuccess(t)
+	r := call{args: []string{"run", "--net:stdin=@0", path, "--solo5:quiet", "-l", "netif:quiet"}, stdin: strings.NewReader("hello\n")}.run(t).wantSuccess(t)
+	if r.stdout != "hello\n" {
+		t.Errorf("%q", r.stdout)
+	}
+}
+
 // A written image runs like the bundled one, with the command line of the seed
 // text's cat.
 func TestWrittenCat(t *testing.T) {

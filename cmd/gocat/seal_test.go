@@ -18,13 +18,17 @@ import (
 func TestSeal(t *testing.T) {
 	dir := t.TempDir()
 	cat := filepath.Join(dir, "cat")
-	gocat(t, "seal", "-o", cat).wantSuccess(t)
-	info, err := os.Stat(cat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode() != 0o755 {
-		t.Errorf("mode %v, want -rwxr-xr-x", info.Mode())
+	for umask, want := range map[int]os.FileMode{0o077: 0o700, 0o022: 0o755} {
+		old := unix.Umask(umask)
+		gocat(t, "seal", "-o", cat).wantSuccess(t)
+		unix.Umask(old)
+		info, err := os.Stat(cat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("umask %o: mode %v, want %v", umask, info.Mode(), want)
+		}
 	}
 	data := random(1<<20 + 1)
 	if r := (call{program: cat, stdin: bytes.NewReader(data)}).run(t).wantSuccess(t); r.stdout != string(data) {

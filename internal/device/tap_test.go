@@ -149,9 +149,12 @@ func TestTapErrors(t *testing.T) {
 	}
 }
 
-func TestTapOfAnotherUser(t *testing.T) {
+// tapOfAnother makes a tap of user 1000's, which is up. One that is nobody's may
+// be attached to by everybody.
+func tapOfAnother(t *testing.T, name string) {
+	t.Helper()
 	testhost.Netns(t)
-	fd := testhost.OpenTap(t, "tap0", plainTap)
+	fd := testhost.OpenTap(t, name, plainTap)
 	for _, op := range []struct {
 		request uint
 		value   int
@@ -161,7 +164,11 @@ func TestTapOfAnotherUser(t *testing.T) {
 		}
 	}
 	unix.Close(fd)
-	testhost.Up(t, "tap0", 1500)
+	testhost.Up(t, name, 1500)
+}
+
+func TestTapOfAnotherUser(t *testing.T) {
+	tapOfAnother(t, "tap0")
 	tun, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	tun = kept(t, tun, err)
 	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -178,9 +185,7 @@ func TestTapOfAnotherUser(t *testing.T) {
 
 // Whether the device file or the tap is the obstacle, the error says which.
 func TestTapWithoutPermission(t *testing.T) {
-	testhost.Netns(t)
-	testhost.Tap(t, "tap0", plainTap)
-	testhost.Up(t, "tap0", 1500)
+	tapOfAnother(t, "tap0")
 	var tun unix.Stat_t
 	if err := unix.Stat("/dev/net/tun", &tun); err != nil {
 		t.Fatal(err)

@@ -117,6 +117,15 @@ func TestFileLimit(t *testing.T) {
 	})
 }
 
+// TestNoFiles has a limit on the size of files that the sealed guest does not fit
+// in.
+func TestNoFiles(t *testing.T) {
+	c := command("run")
+	script(c, "ulimit -f 16") // 8 KiB
+	check(t, "no files", c.Run(t), testhost.Result{Status: 1,
+		Stderr: "gocat: could not seal the guest in memory: write: file too large: the limit on the size of files (ulimit -f) holds there too\n"})
+}
+
 // TestDiskShrinks has a disk that becomes shorter than it was at the start.
 func TestDiskShrinks(t *testing.T) {
 	n := guest.N

@@ -122,6 +122,7 @@ func TestRefusalsHVT(t *testing.T) {
 			script(c, "ulimit -v 4000000")
 		}, "guest memory of 4096 MB: cannot allocate memory: give less with --mem"},
 		"descriptors": {true, func(c *testhost.Command) { script(c, "ulimit -n 5") }, "too many open files"},
+		"signals":     {true, func(c *testhost.Command) { script(c, "prlimit --pid $$ --sigpending=0") }, "the limit on pending signals (ulimit -i) is 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.kvm {

@@ -74,11 +74,11 @@ func run(g *tender.Guest, set *device.Set) error {
 	if g.Verbose {
 		c.Started = func(layers kvmhvt.Confinement) {
 			for _, l := range layers {
+				state := c.Isolate.Host.On(l.Layer)
 				if l.Err != nil {
-					tender.Say("gocat: confinement: " + l.Name + ": off: " + l.Err.Error())
-				} else {
-					tender.Say("gocat: confinement: " + l.Name + ": on")
+					state = "off: " + l.Err.Error()
 				}
+				tender.Say("gocat: confinement: " + l.Layer.String() + ": " + state)
 			}
 		}
 	}

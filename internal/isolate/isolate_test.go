@@ -139,6 +139,14 @@ func TestReasons(t *testing.T) {
 	if got := free.Reason(NetNS, unix.EPERM); strings.Contains(got, "seccomp") {
 		t.Errorf("a filter that is not there is blamed: %q", got)
 	}
+	for version, want := range map[int]string{
+		0: "on", 2: "on, as version 2 has it: not for truncating files, TCP ports, abstract sockets and signals, named sockets",
+		8: "on, as version 8 has it: not for named sockets", LandlockVersion: "on", 12: "on",
+	} {
+		if got := (Host{Landlock: version}).On(Landlock); got != want {
+			t.Errorf("Landlock %d: %q, want %q", version, got, want)
+		}
+	}
 	// Messages are one line of the plan's, each with a reason.
 	for l := range layers {
 		for _, e := range Errors() {

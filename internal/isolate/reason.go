@@ -16,6 +16,7 @@ type Host struct {
 	NoUserNS bool // user.max_user_namespaces is 0
 	AppArmor bool // kernel.apparmor_restrict_unprivileged_userns is 1
 	NoProc   bool // /proc is not mounted
+	Landlock int  // the version of Landlock, 0 if unknown
 }
 
 // ThisHost looks at the host and at what the process inherited. Root is where
@@ -27,10 +28,33 @@ func ThisHost(root string) Host {
 	if _, rest, found := strings.Cut(status, "\nSeccomp:\t"); found {
 		h.Filtered = !strings.HasPrefix(rest, "0")
 	}
+	if !h.Filtered { // the filter might kill for the question
+		v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+		if errno == 0 {
+			h.Landlock = int(v)
+		}
+	}
 	h.NoClone = ReadFile(root+"/proc/sys/kernel/unprivileged_userns_clone") == "0\n"
 	h.NoUserNS = ReadFile(root+"/proc/sys/user/max_user_namespaces") == "0\n"
 	h.AppArmor = ReadFile(root+"/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1\n"
 	return h
+}
+
+// On says that l holds, and of Landlock what the kernel's version leaves out.
+func (h Host) On(l Layer) string {
+	if l != Landlock || h.Landlock == 0 || h.Landlock >= LandlockVersion {
+		return "on"
+	}
+	var without []string
+	for _, later := range []struct {
+		version int
+		what    string
+	}{{3, "truncating files"}, {4, "TCP ports"}, {6, "abstract sockets and signals"}, {9, "named sockets"}} {
+		if h.Landlock < later.version {
+			without = append(without, later.what)
+		}
+	}
+	return "on, as version " + strconv.Itoa(h.Landlock) + " has it: not for " + strings.Join(without, ", ")
 }
 
 // ReadFile returns the beginning of a small file, "" if it cannot be read. Package

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -86,7 +83,7 @@ page with plots that needs nothing else).`,
 				err = errors.New("wrong results or failures: " + strings.Join(failures, "; "))
 			}
 			if err == nil && interrupted != nil {
-				os.Exit(128 + int(interrupted.(syscall.Signal)))
+				os.Exit(statusOf(interrupted))
 			}
 			return err
 		},
@@ -120,26 +117,11 @@ func expression(option, value string) (*regexp.Regexp, error) {
 // measure runs the benchmarks until they are done or a signal asks for the end.
 // A second one ends the process at once.
 func measure(c bench.Config) (r *bench.Report, interrupted os.Signal, err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	caught := make(chan os.Signal, 1)
-	go func() {
-		s := <-signals
-		signal.Stop(signals)
-		caught <- s
-		cancel()
-	}()
+	ctx, stop := untilSignal()
 	if _, err := unix.IoctlGetTermios(2, unix.TCGETS); err == nil {
 		c.Progress = func(what string) { fmt.Fprintf(os.Stderr, "\r%.70s\x1b[K", what) }
 		defer fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
 	r, err = bench.Run(ctx, c)
-	select {
-	case interrupted = <-caught:
-	default:
-		signal.Stop(signals)
-	}
-	return r, interrupted, err
+	return r, stop(), err
 }

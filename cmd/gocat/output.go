@@ -96,7 +96,7 @@ func replace(path string, mode os.FileMode, write func(io.Writer) error) error {
 	case err = <-done:
 	case s := <-signals:
 		os.Remove(f.Name())
-		os.Exit(128 + int(s.(syscall.Signal)))
+		os.Exit(statusOf(s))
 	}
 	if err != nil {
 		f.Close()

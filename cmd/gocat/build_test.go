@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -103,6 +104,23 @@ func TestBuildWarning(t *testing.T) {
 	wantFiles(t, work, "go.mod", "main.go", "out.spt")
 }
 
+// The same source gives the same bytes, wherever it is.
+func TestBuildTwice(t *testing.T) {
+	source := "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n"
+	var images [2][]byte
+	for i := range images {
+		work := goModule(t, source)
+		call{dir: work, args: []string{"build", "-o", "out.spt"}}.run(t).wantSuccess(t)
+		var err error
+		if images[i], err = os.ReadFile(filepath.Join(work, "out.spt")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(images[0], images[1]) {
+		t.Error("two builds differ")
+	}
+}
+
 // A signal ends the go command too, and leaves no files.
 func TestBuildInterrupted(t *testing.T) {
 	work, bin, tmp := goModule(t, "package main\n\nfunc main() {}\n"), t.TempDir(), t.TempDir()
@@ -115,7 +133,7 @@ func TestBuildInterrupted(t *testing.T) {
 	// The go command, when it is to build, says so and waits for its end.
 	script := fmt.Sprintf(`#!/bin/sh
 case $1 in
-env) PATH=$OLDPATH exec go "$@" ;;
+env) PATH=$OLDPATH go env GOROOT GOVERSION; echo /nonexistent; exit ;;
 list) exit ;;
 esac
 trap 'echo interrupted > %s; exit 1' INT
@@ -131,11 +149,18 @@ while :; do sleep 0.01; done
 		done <- call{dir: work, args: []string{"build"},
 			env: []string{"PATH=" + bin + ":" + path, "OLDPATH=" + path, "TMPDIR=" + tmp, "GOTOOLCHAIN=local"}}.run(t)
 	}()
-	parent, err := os.ReadFile(started)
-	if err != nil {
-		t.Fatal(err)
+	parent := make(chan []byte)
+	go func() {
+		b, _ := os.ReadFile(started)
+		parent <- b
+	}()
+	var b []byte
+	select {
+	case b = <-parent:
+	case r := <-done:
+		t.Fatalf("%+v", r)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(parent)))
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
 		t.Fatal(err)
 	}

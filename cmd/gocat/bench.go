@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +8,6 @@ import (
 	"os/signal"
 	"regexp"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -123,7 +120,7 @@ func (o *benchOptions) run() error {
 		return errors.New("wrong results or failures: " + strings.Join(failures, "; "))
 	}
 	if interrupted != nil {
-		os.Exit(128 + int(interrupted.(syscall.Signal)))
+		os.Exit(statusOf(interrupted))
 	}
 	return nil
 }
@@ -141,30 +138,11 @@ func expression(option, value string) (*regexp.Regexp, error) {
 }
 
 // measure runs the benchmarks until they are done or a signal asks for the end.
-// A second one, not before a second later, ends the process at once.
 func measure(c bench.Config) (r *bench.Report, interrupted os.Signal, err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := endings()
-	defer signal.Stop(signals)
-	caught := make(chan os.Signal, 1)
-	go func() {
-		caught <- <-signals
-		first := time.Now()
-		cancel()
-		for s := range signals {
-			if time.Since(first) > time.Second { // timeout(1) sends two at once
-				os.Exit(128 + int(s.(syscall.Signal)))
-			}
-		}
-	}()
+	ctx, stop := untilSignal()
 	progress := &progress{to: os.Stderr}
 	c.Progress = progress.show
 	defer progress.clear()
 	r, err = bench.Run(ctx, c)
-	select {
-	case interrupted = <-caught:
-	default:
-	}
-	return r, interrupted, err
+	return r, stop(), err
 }

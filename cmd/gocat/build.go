@@ -61,7 +61,11 @@ Exit status: 0, or 1 when there is no image.`,
 					return err
 				}
 			}
-			img, warnings, err := gobuild.Build(c)
+			ctx, stop := untilSignal()
+			img, warnings, err := gobuild.Build(ctx, c)
+			if s := stop(); s != nil {
+				os.Exit(statusOf(s))
+			}
 			for _, w := range warnings {
 				fmt.Fprintln(os.Stderr, "gocat: warning:", w)
 			}

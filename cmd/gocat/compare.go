@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,15 +101,11 @@ func (o *compareOptions) run(args []string) error {
 	c.Progress = func(done, total int, r *compare.Run) {
 		progress.show(fmt.Sprintf("%d of %d: %v", done, total, r))
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := endings()
-	defer signal.Stop(signals)
-	go func() { cancel(interrupted{(<-signals).(syscall.Signal)}) }()
+	ctx, stop := untilSignal()
 	report, err := compare.Compare(ctx, c)
 	progress.clear()
-	var by interrupted
-	if errors.As(err, &by) {
-		os.Exit(128 + int(by.Signal))
+	if s := stop(); s != nil {
+		os.Exit(statusOf(s))
 	}
 	if err != nil {
 		return err
@@ -123,11 +115,6 @@ func (o *compareOptions) run(args []string) error {
 	}
 	return judgement(report)
 }
-
-// interrupted is the signal that ended a comparison.
-type interrupted struct{ syscall.Signal }
-
-func (i interrupted) Error() string { return i.Signal.String() }
 
 // check reads the options. What it returns has guests to close, also on error.
 func (o *compareOptions) check(args []string) (*compare.Options, error) {

@@ -69,7 +69,7 @@ func TestBadImages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := file(t, "kernel.spt", bad.image)
 			for _, args := range [][]string{
-				{"run", path}, {"seal", "-o", filepath.Join(filepath.Dir(path), "sealed"), path}, {"policy", path}, {"inspect", path},
+				{"run", path}, {"seal", "-o", filepath.Join(filepath.Dir(path), "sealed"), path}, {"policy", path}, {"inspect", path}, {"manifest", "query", path},
 			} {
 				r := gocat(t, args...)
 				r.wantError(t, "gocat", bad.want)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 
@@ -39,7 +40,7 @@ func manifestQuery() *cobra.Command {
 			defer f.Close()
 			img, err := image.Parse(f)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			return results(func(w io.Writer) error { return gobuild.WriteManifest(w, img.Manifest) })
 		},

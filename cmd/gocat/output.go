@@ -14,35 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quit has SIGQUIT until a command has a use of its own for it.
-var quit = make(chan os.Signal, 1)
-
-// endOnQuit ends the process on SIGQUIT, as ^\ sends it, where a Go program would
-// print what all its goroutines do.
-func endOnQuit() {
-	if signal.Ignored(unix.SIGQUIT) {
-		return
-	}
-	signal.Notify(quit, unix.SIGQUIT)
-	go func() {
-		<-quit
-		os.Exit(128 + int(unix.SIGQUIT))
-	}()
-}
-
-// endings returns a channel on which signals come that ask a process to end, from
-// now on, but none that it was started with ignored, as by nohup.
-func endings() chan os.Signal {
-	signal.Stop(quit)
-	signals := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
-		}
-	}
-	return signals
-}
-
 // results lets print write to standard output, and reports what cannot be
 // written there. (A closed pipe ends the process, as it does every filter.)
 func results(print func(io.Writer) error) error {
@@ -161,7 +132,7 @@ func replace(path string, mode os.FileMode, write func(io.Writer) error) error {
 	case err = <-done:
 	case s := <-signals:
 		os.Remove(f.Name())
-		os.Exit(128 + int(s.(syscall.Signal)))
+		os.Exit(statusOf(s))
 	}
 	if err != nil {
 		f.Close()

@@ -1,10 +1,11 @@
 // Command stress exercises the Go runtime inside a unikernel and exits with
 // status 0 when all of it worked.
 //
-//	stress [MB|grow]
+//	stress [MB|grow|collect]
 //
-// With a number it also uses a slice of so many MB; with grow it does nothing but
-// use ever more memory, until the runtime says that there is no more.
+// With a number it also uses a slice of so many MB. With grow it does nothing but
+// use ever more memory, until the runtime says that there is no more; with
+// collect, nothing but keep the garbage collector busy, in 80 MB.
 package main
 
 import (
@@ -30,6 +31,10 @@ func main() {
 	big := 0
 	if len(os.Args) > 1 && os.Args[1] == "grow" {
 		grow()
+	}
+	if len(os.Args) > 1 && os.Args[1] == "collect" {
+		collect()
+		return
 	}
 	if len(os.Args) > 1 {
 		var err error
@@ -217,6 +222,20 @@ func grow() {
 	for {
 		list = &element{next: list}
 	}
+}
+
+// collect makes garbage beside 25 MB that stay in use, with a collector that has
+// to run most of the time.
+func collect() {
+	keep := tree(19, 1)
+	debug.SetGCPercent(5)
+	for start := time.Now(); time.Since(start) < 2*time.Second; {
+		for range 5000 {
+			sink.Store(new([1024]byte))
+		}
+	}
+	runtime.KeepAlive(keep)
+	fmt.Println("stress: passed")
 }
 
 type node struct {

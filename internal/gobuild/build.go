@@ -1,6 +1,7 @@
 package gobuild
 
 import (
+	"context"
 	"fmt"
 	"go/build"
 	"os"
@@ -27,21 +28,22 @@ const imageTag = "gocat_image"
 func (c Config) tags() string { return strings.Join(append([]string{imageTag}, c.Tags...), ",") }
 
 // Build compiles a package into an image. Equal inputs give equal images. What
-// the image will not be able to do is told by warnings, a line each.
-func Build(c Config) (img []byte, warnings []string, err error) {
+// the image will not be able to do is told by warnings, a line each. When ctx
+// ends, so do the go command and Build.
+func Build(ctx context.Context, c Config) (img []byte, warnings []string, err error) {
 	c = c.inItsModule()
-	t, err := findToolchain(c.Dir)
+	t, err := findToolchain(ctx, c.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	pkgs, err := t.list(c)
+	pkgs, err := t.list(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	if warnings, err = t.check(c, pkgs); err != nil {
+	if warnings, err = t.check(ctx, c, pkgs); err != nil {
 		return nil, nil, err
 	}
-	program, err := t.link(c)
+	program, err := t.link(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,12 +87,15 @@ func moduleOf(dir string) string {
 }
 
 // link compiles and links and returns the program.
-func (t *toolchain) link(c Config) ([]byte, error) {
+func (t *toolchain) link(ctx context.Context, c Config) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "gocat-build-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
+	if t, err = t.outsideModules(tmp); err != nil {
+		return nil, err
+	}
 	list, err := t.overlay(tmp)
 	if err != nil {
 		return nil, err
@@ -109,7 +114,7 @@ func (t *toolchain) link(c Config) ([]byte, error) {
 	} else {
 		args = append([]string{"build"}, args...)
 	}
-	if _, err := t.run(c.Dir, args...); err != nil {
+	if _, err := t.run(ctx, c.Dir, args...); err != nil {
 		return nil, err
 	}
 	program, err := os.ReadFile(out)

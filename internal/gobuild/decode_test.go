@@ -88,11 +88,11 @@ func TestCountSyscalls(t *testing.T) {
 // program is hello, linked and not yet an image.
 func program(t *testing.T) (*elf.File, []elf.Symbol) {
 	t.Helper()
-	tool, err := findToolchain("")
+	tool, err := findToolchain(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := tool.link(Config{Package: "gocat/examples/hello", Target: image.SPT})
+	b, err := tool.link(t.Context(), Config{Package: "gocat/examples/hello", Target: image.SPT})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,11 +49,11 @@ func TestOtherModule(t *testing.T) {
 	if c.Dir != dir || c.Package != "." {
 		t.Fatalf("built as %q in %q", c.Package, c.Dir)
 	}
-	tool, err := findToolchain(c.Dir)
+	tool, err := findToolchain(t.Context(), c.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := tool.link(c)
+	b, err := tool.link(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

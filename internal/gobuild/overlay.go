@@ -42,7 +42,7 @@ func added() (map[string][]byte, error) {
 // overlay writes the overlay for t into directory dir and returns the path of its
 // description.
 func (t *toolchain) overlay(dir string) (string, error) {
-	files, err := apply(patches(), t.version, t.source)
+	files, err := apply(patches(t.release), t.version, t.source)
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package gobuild
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,14 +23,14 @@ type pkg struct {
 const pkgFields = "ImportPath,Name,Dir,Standard,DepOnly,CgoFiles,Imports,Error"
 
 // list returns the package named and all that it depends on.
-func (t *toolchain) list(c Config, env ...string) ([]pkg, error) {
+func (t *toolchain) list(ctx context.Context, c Config, env ...string) ([]pkg, error) {
 	args := []string{"list", "-e", "-deps", "-tags", c.tags(), "-json=" + pkgFields}
 	if c.Test {
 		args = append(args, "-test")
 	}
 	with := *t
 	with.env = append(slices.Clip(t.env), env...)
-	out, err := with.run(c.Dir, append(args, c.Package)...)
+	out, err := with.run(ctx, c.Dir, append(args, c.Package)...)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +48,10 @@ func (t *toolchain) list(c Config, env ...string) ([]pkg, error) {
 
 // check says what keeps packages from being a unikernel, and returns what a
 // unikernel of them cannot do.
-func (t *toolchain) check(c Config, pkgs []pkg) (warnings []string, err error) {
+func (t *toolchain) check(ctx context.Context, c Config, pkgs []pkg) (warnings []string, err error) {
 	for _, p := range pkgs {
 		if p.Error != nil {
-			return nil, t.explain(c, p)
+			return nil, t.explain(ctx, c, p)
 		}
 		if !p.DepOnly && p.Name != "main" && !c.Test {
 			return nil, fmt.Errorf("%s is package %s, and a unikernel is made of a package main", p.ImportPath, p.Name)
@@ -64,9 +65,9 @@ func (t *toolchain) check(c Config, pkgs []pkg) (warnings []string, err error) {
 
 // explain says in one line why a package cannot be built. Where all of its files
 // are excluded, cgo is a likely reason, which another list tells.
-func (t *toolchain) explain(c Config, p pkg) error {
+func (t *toolchain) explain(ctx context.Context, c Config, p pkg) error {
 	if strings.Contains(p.Error.Err, "build constraints exclude all Go files") {
-		pkgs, err := t.list(c, "CGO_ENABLED=1")
+		pkgs, err := t.list(ctx, c, "CGO_ENABLED=1")
 		for i := range pkgs {
 			if err == nil && pkgs[i].ImportPath == p.ImportPath && len(pkgs[i].CgoFiles) > 0 {
 				return fmt.Errorf("%s uses cgo (%s), which a unikernel cannot", p.ImportPath, pkgs[i].CgoFiles[0])

@@ -10,23 +10,38 @@ package gobuild
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 )
 
 // toolchain is the installed Go toolchain.
 type toolchain struct {
+	command         string // the go command
 	goroot, version string
+	release         release
+	modcache        string // where downloaded modules are, and toolchains
 	env             []string
 }
 
-// known are the releases whose sources the overlay was tried on.
-var known = []string{"go1.25", "go1.26", "go1.27"}
+// release is a release of Go whose sources the overlay was tried on.
+type release struct {
+	name string
+	raw  string // directory of the runtime's raw system calls, below GOROOT/src
+}
+
+var known = []release{
+	{"go1.25", "internal/runtime/syscall"},
+	{"go1.26", "internal/runtime/syscall/linux"},
+	{"go1.27", "internal/runtime/syscall/linux"},
+}
 
 // environment is what a build needs, whatever the user's says: the target that
 // the overlay is for, no cgo, the oldest processors, and no flags of the user's
@@ -37,9 +52,9 @@ func environment() []string {
 
 // findToolchain asks the go command in PATH what it is, in directory dir: a
 // go.mod there may choose another toolchain.
-func findToolchain(dir string) (*toolchain, error) {
-	t := &toolchain{env: environment()}
-	out, err := t.run(dir, "env", "GOROOT", "GOVERSION")
+func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
+	t := &toolchain{command: "go", env: environment()}
+	out, err := t.run(ctx, dir, "env", "GOROOT", "GOVERSION", "GOMODCACHE")
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, errors.New("gocat build needs the Go toolchain, and there is no go command in PATH: https://go.dev/dl")
 	}
@@ -47,28 +62,48 @@ func findToolchain(dir string) (*toolchain, error) {
 		return nil, err
 	}
 	f := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if len(f) != 2 {
-		return nil, fmt.Errorf("go env printed %q, expected GOROOT and GOVERSION", out)
+	if len(f) != 3 {
+		return nil, fmt.Errorf("go env printed %q, expected GOROOT, GOVERSION and GOMODCACHE", out)
 	}
-	t.goroot, t.version = f[0], f[1]
-	return t, checkVersion(t.version)
+	t.goroot, t.version, t.modcache = f[0], f[1], f[2]
+	t.release, err = releaseOf(t.version)
+	return t, err
 }
 
-// checkVersion refuses a release that is not known: go1.26 is, and with it
-// go1.26.8 and go1.26rc1.
-func checkVersion(version string) error {
-	for _, k := range known {
-		if rest, ok := strings.CutPrefix(version, k); ok && (rest == "" || rest[0] < '0' || rest[0] > '9') {
-			return nil
+// releaseOf is the release that a version belongs to: go1.26, go1.26.8 and
+// go1.26rc1 are of one. It refuses a release that is not known.
+func releaseOf(version string) (release, error) {
+	var names []string
+	for _, r := range known {
+		if rest, ok := strings.CutPrefix(version, r.name); ok && (rest == "" || rest[0] < '0' || rest[0] > '9') {
+			return r, nil
 		}
+		names = append(names, r.name)
 	}
-	return fmt.Errorf("toolchain %s is not one of those that gocat build knows: %s", version, strings.Join(known, ", "))
+	return release{}, fmt.Errorf("toolchain %s is not one of those that gocat build knows: %s", version, strings.Join(names, ", "))
+}
+
+// outsideModules returns t by another name, a link in directory dir, if it is one
+// that the go command has downloaded: those lie among the modules, where the go
+// command refuses overlays.
+func (t *toolchain) outsideModules(dir string) (*toolchain, error) {
+	if rest, inside := strings.CutPrefix(t.goroot, t.modcache); !inside || !strings.HasPrefix(rest, "/") {
+		return t, nil
+	}
+	moved := *t
+	moved.goroot = filepath.Join(dir, "goroot")
+	moved.command = filepath.Join(moved.goroot, "bin", "go")
+	moved.env = append(slices.Clip(t.env), "GOROOT="+moved.goroot, "GOTOOLCHAIN=local")
+	return &moved, os.Symlink(t.goroot, moved.goroot)
 }
 
 // run runs the go command and returns its standard output. The error is one
 // line: the first that the command printed that says something.
-func (t *toolchain) run(dir string, args ...string) ([]byte, error) {
-	cmd := exec.Command("go", args...)
+func (t *toolchain) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, t.command, args...)
+	// So that it ends what it has started, and removes its temporary files.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = dir
 	cmd.Env = t.env
 	var stdout, stderr bytes.Buffer
@@ -124,19 +159,29 @@ const (
 	throughGate = "${1}" + gateCall + "${2}"
 )
 
-func patches() []patch {
+func patches(r release) []patch {
 	line := func(s string) *regexp.Regexp { return regexp.MustCompile(`(?m)^\t` + s + ` = .*$`) }
 	return []patch{
 		{"runtime/sys_linux_amd64.s", instruction, throughGate, 40},
 		{"runtime/time_linux_amd64.s", instruction, throughGate, 2},
 		{"syscall/asm_linux_amd64.s", instruction, throughGate, 3},
-		{"internal/runtime/syscall/linux/asm_linux_amd64.s", instruction, throughGate, 1},
+		{r.raw + "/asm_linux_amd64.s", instruction, throughGate, 1},
 		// Tables for 48 bits of addresses take 600 MB of address space, of
 		// which a guest has none but its memory: 64 GiB are enough, in arenas
 		// of 4 MiB instead of 64.
 		{"runtime/malloc.go", line("heapAddrBits"), "	heapAddrBits = 36", 1},
 		{"runtime/malloc.go", line("logHeapArenaBytes"), "	logHeapArenaBytes = 22", 1},
 		{"runtime/malloc.go", line("arenaBaseOffset"), "	arenaBaseOffset = 0", 1},
+		// Memory that the collector is late for is not there, so a program that
+		// allocates has to help it. On Linux it need not once the collector has
+		// taken more than half of the time for a second; here only where little
+		// is left. And the credit that it is given for helping may be hundreds
+		// of megabytes when there is little left to mark, which other processors
+		// do meanwhile; here it uses the memory up before anything else runs.
+		{"runtime/mgclimit.go", regexp.MustCompile(`(?m)^\treturn l\.enabled\.Load\(\)$`),
+			"	return l.enabled.Load() && gcController.heapMarked > uint64(gcController.memoryLimit.Load())/4*3", 1},
+		{"runtime/mgcmark.go", regexp.MustCompile(`= gcController\.assistBytesPerWork\.Load\(\)`),
+			"= min(gcController.assistBytesPerWork.Load(), 4)", 3},
 	}
 }
 

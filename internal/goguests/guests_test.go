@@ -65,6 +65,21 @@ func TestOutOfMemory(t *testing.T) {
 	})
 }
 
+// TestCollector has a program make garbage faster than a collector could follow
+// that is not helped.
+func TestCollector(t *testing.T) {
+	runs := 3
+	if big() {
+		runs = 100
+	}
+	under(t, func(t *testing.T, r runner) {
+		for range runs {
+			got := r.command("stress", []string{"--mem=128"}, "collect").Run(t)
+			r.check(t, got, testhost.Result{Stdout: "stress: passed\n"})
+		}
+	})
+}
+
 // TestCats has both cats copy a pipe.
 func TestCats(t *testing.T) {
 	input := string(testhost.Random(3 << 20))

@@ -43,7 +43,7 @@ func content(b []byte, ph int) []byte { return b[le.Uint64(field(b, ph, pOffset)
 
 // withFault makes the last program header a note about a fault handler.
 func withFault(b []byte, addr uint64) []byte {
-	note := le.AppendUint64(noteHeader(ownName, flt1Type, flt1Size), addr)
+	note := le.AppendUint64(noteHeader(ownName, flt1Type, ownSize), addr)
 	set(b, phStack, pOffset, uint64(len(b)))
 	set(b, phStack, pFilesz, uint64(len(note)))
 	le.PutUint32(field(b, phStack, pType), ptNote)

@@ -59,7 +59,7 @@ func checkInvariants(t testing.TB, file []byte, m *Image) {
 	if m.End != last || len(m.Segments) == 0 || len(m.Segments) > maxPhdrs {
 		t.Fatalf("image ends at %#x, its last segment at %#x", m.End, last)
 	}
-	if m.Fault != 0 && !m.executable(m.Fault) {
+	if m.Fault != 0 && !m.within(m.Fault, 1, X) {
 		t.Fatalf("fault handler %#x not executable", m.Fault)
 	}
 	if !inX {

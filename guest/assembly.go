@@ -110,7 +110,7 @@ func (a *assembly) target(t image.Target) {
 }
 
 // image encodes the image, with a bss of size bytes at address bss.
-func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manifest) ([]byte, error) {
+func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manifest, timer uint64) ([]byte, error) {
 	if textBase+len(a.text) > linkBase {
 		a.err = fmt.Errorf("guest: %d bytes of code, at most %d", len(a.text), linkBase-textBase)
 	}
@@ -131,6 +131,7 @@ func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manife
 			{Vaddr: bss, Memsz: size, Prot: image.R | image.W},
 		},
 		Manifest: m,
+		Timer:    timer,
 	})
 }
 

@@ -135,6 +135,9 @@ func hasErrorCode(vector int) bool {
 
 // exceptionName is a vector's mnemonic.
 func exceptionName(vector int) string {
+	if vector == vectorTimer {
+		return "#timer"
+	}
 	const names = "#DE#DBNMI#BP#OF#BR#UD#NM#DF#09#TS#NP#SS#GP#PF#15#MF#AC#MC#XM#VE#CP"
 	if 3*vector+3 > len(names) {
 		return fmt.Sprintf("#%d", vector)

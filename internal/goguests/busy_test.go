@@ -1,8 +1,10 @@
 package goguests
 
 import (
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"gocat/internal/image"
@@ -59,6 +61,24 @@ func TestIdle(t *testing.T) {
 	const most = 50 // of 200 that two seconds of work would have
 	if n, err := strconv.Atoi(m[1]); err != nil || n > most {
 		t.Errorf("%d ticks, %v", n, err)
+	}
+}
+
+// TestTold looks for what gocat says of notes of its own and of the timer.
+func TestTold(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"inspect " + file("hello", image.HVT), "\n  TMR1  timer words 0x"},
+		{"inspect " + file("hello", image.SPT), "\n  FLT1  fault handler 0x"},
+		{"run -v " + file("hello", image.HVT), "gocat: timer: on\n"},
+		{"run -v --cpl=0 " + file("hello", image.HVT), "gocat: timer: off: there is none at privilege level 0\n"},
+	} {
+		if strings.HasPrefix(tt.args, "run") {
+			needKVM(t, image.HVT)
+		}
+		c := testhost.Command{Path: gocat, Args: strings.Fields(tt.args), Env: []string{"PATH=" + os.Getenv("PATH")}}
+		if got := c.Run(t); !strings.Contains(got.Stdout+got.Stderr, tt.want) {
+			t.Errorf("gocat %s: %+v; want %q", tt.args, got, tt.want)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ const maxImage = 1 << 31
 const smallImage = 16 << 10
 
 // Encode writes an image that Parse and Solo5's own tenders read: an ELF header,
-// the program headers, PT_INTERP, the two notes and the segments, each at an
+// the program headers, PT_INTERP, the notes and the segments, each at an
 // offset congruent to its address modulo the page. It has no sections. Equal
 // specs give equal bytes.
 //

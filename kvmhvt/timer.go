@@ -19,20 +19,16 @@ const vectorTimer = 32
 // Timer says whether a timer interrupts the guest.
 type Timer struct {
 	Period time.Duration // of processor time, or 0
-	Err    error         // why there is none, or nil
+	Err    error         // why there is none, though the image asks for one
 }
 
-var (
-	errNoTimer    = errors.New("the image asks for none")
-	errLevelTimer = errors.New("there is none at privilege level 0")
-)
+var errLevelTimer = errors.New("there is none at privilege level 0")
 
 // attachTimer finds what the guest shares with its timer, if it asks for one.
 func (t *tender) attachTimer() (err error) {
 	img := t.config.Image
 	switch {
 	case img.Timer == 0:
-		t.timer.Err = errNoTimer
 	case t.config.CPL != 3:
 		t.timer.Err = errLevelTimer
 	default:

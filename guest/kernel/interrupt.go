@@ -32,6 +32,7 @@ var Whole uint32
 //go:linkname floats
 var floats uintptr
 
+//lint:ignore U1000 the assembler's
 //go:linkname extended
 var extended uint32
 

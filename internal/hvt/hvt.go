@@ -80,9 +80,10 @@ func run(g *tender.Guest, set *device.Set) error {
 					tender.Say("gocat: confinement: " + l.Name + ": on")
 				}
 			}
-			if timer.Err != nil {
+			switch {
+			case timer.Err != nil:
 				tender.Say("gocat: timer: off: " + timer.Err.Error())
-			} else {
+			case timer.Period != 0:
 				tender.Say("gocat: timer: on")
 			}
 		}

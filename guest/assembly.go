@@ -121,6 +121,11 @@ func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manife
 		return nil, a.err
 	}
 	copy(a.rodata, asBytes(&a.link))
+	var data []byte
+	if timer != 0 { // masked at the start
+		data = make([]byte, timer-bss+1)
+		data[timer-bss] = 1
+	}
 	return image.Encode(image.Spec{
 		Target:  t,
 		Version: 2,
@@ -128,7 +133,7 @@ func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manife
 		Segments: []image.SpecSegment{
 			{Vaddr: textBase, Data: a.text, Prot: image.R | image.X},
 			{Vaddr: linkBase, Data: a.rodata, Prot: image.R},
-			{Vaddr: bss, Memsz: size, Prot: image.R | image.W},
+			{Vaddr: bss, Data: data, Memsz: size, Prot: image.R | image.W},
 		},
 		Manifest: m,
 		Timer:    timer,

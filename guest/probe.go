@@ -153,7 +153,8 @@ func (p *Probe) Entry(r EntryReg) Value {
 	return At(probeBSS + uint64(unsafe.Offsetof(probeState{}.entry)) + 8*uint64(r))
 }
 
-// Timer makes the image ask for a timer, whose words are at address.
+// Timer makes the image ask for a timer, whose words are at address, in Scratch.
+// The first is 1 at the start: the timer does not interrupt before that is 0.
 func (p *Probe) Timer(address uint64) { p.timer = address }
 
 // Image returns the image.

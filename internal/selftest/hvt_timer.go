@@ -14,14 +14,14 @@ func (l *list) timer() {
 	const group = "the timer's interrupt"
 	n := guest.N
 	le32 := func(v uint64) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }
-	spin := []byte{0xeb, 0xfe}
 	unmask := slices.Concat([]byte{0xc7, 0x04, 0x25}, le32(words), le32(0)) // mov dword [words], 0
 	counts := slices.Concat([]byte{0xff, 0x04, 0x25}, le32(count))          // inc dword [count]
 	iretq := []byte{0x48, 0xcf}
-	// until is code that spins until the handler has counted so many interrupts:
-	// cmp dword [count], ticks; jb
-	until := func(ticks uint64) []byte {
-		return slices.Concat([]byte{0x81, 0x3c, 0x25}, le32(count), le32(ticks), []byte{0x72, 0xf3})
+	spin := slices.Concat(unmask, []byte{0xeb, 0xfe})
+	// until is code that goes back that far, spinning if to itself, until the
+	// handler has counted so many interrupts: cmp dword [count], ticks; jb
+	until := func(ticks uint64, back byte) []byte {
+		return slices.Concat([]byte{0x81, 0x3c, 0x25}, le32(count), le32(ticks), []byte{0x72, 0xf3 - back})
 	}
 	add := func(name string, f func(p *guest.Probe), want ...Outcome) {
 		l.add(group, name, func(p *guest.Probe) {
@@ -66,29 +66,27 @@ func (l *list) timer() {
 		execute(p, spin)
 	}, unhandled)
 	add("interrupts that the handler lets interrupt it, down to the text", func(p *guest.Probe) {
-		handle(p, slices.Concat([]byte{0x48, 0x81, 0xec, 0, 0, 16, 0}, unmask, spin), nil) // sub rsp, 1 MiB
+		handle(p, slices.Concat([]byte{0x48, 0x81, 0xec, 0, 0, 16, 0}, spin), nil) // sub rsp, 1 MiB
 		execute(p, mov(rsp, memEnd), spin)
 	}, unhandled)
 	add("a handler that stays masked", func(p *guest.Probe) {
 		handle(p, slices.Concat(counts, iretq), nil)
-		execute(p, until(1))
+		execute(p, unmask, until(1, 0))
 		p.Do(p.Load64(n(words)).Differs(n(0), 2))
 	}, goesOn)
 	add("interrupts one after the other", func(p *guest.Probe) {
 		handle(p, slices.Concat(counts, unmask, iretq), nil)
-		execute(p, until(20))
+		execute(p, unmask, until(20, 0))
 	}, goesOn)
 	// Exceptions all the time: interrupts come in the shim as well, and wait.
 	add("interrupts between exceptions", func(p *guest.Probe) {
 		handle(p, slices.Concat(counts, unmask, iretq),
 			slices.Concat([]byte{0x48, 0x83, 0x04, 0x24, 2}, unmask, iretq)) // add qword [rsp], 2
-		execute(p, []byte{0x0f, 0x0b}, slices.Concat([]byte{0x81, 0x3c, 0x25}, le32(count), le32(10), []byte{0x72, 0xf1}))
+		execute(p, unmask, []byte{0x0f, 0x0b}, until(10, 2)) // ud2
 	}, goesOn)
 	add("interrupts between hypercalls", func(p *guest.Probe) {
 		handle(p, slices.Concat(counts, unmask, iretq), nil)
-		code := slices.Concat(mov(rdx, hypercall+hcWalltime), mov(rax, buffer))
-		loop := []byte{0xef} // out dx, eax
-		execute(p, code, loop, slices.Concat([]byte{0x81, 0x3c, 0x25}, le32(count), le32(3), []byte{0x72, 0xf2}))
+		execute(p, unmask, mov(rdx, hypercall+hcWalltime), mov(rax, buffer), []byte{0xef}, until(3, 1)) // out dx, eax
 	}, goesOn)
 	l.endlessTimer(words, unmask)
 }
@@ -102,7 +100,7 @@ func (l *list) endlessTimer(words uint64, unmask []byte) {
 			at := p.Code(slices.Concat(mov(rsp, stack), code, []byte{0xeb, 0xfe}))
 			store(p, idt+16*32, guest.Gate(at, 8, 0))
 			load(p, lidt, 0x20f, idt)
-			forever(p)
+			forever(p, unmask)
 		})
 	}
 }

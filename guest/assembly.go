@@ -110,7 +110,7 @@ func (a *assembly) target(t image.Target) {
 }
 
 // image encodes the image, with a bss of size bytes at address bss.
-func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manifest) ([]byte, error) {
+func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manifest, timer uint64) ([]byte, error) {
 	if textBase+len(a.text) > linkBase {
 		a.err = fmt.Errorf("guest: %d bytes of code, at most %d", len(a.text), linkBase-textBase)
 	}
@@ -121,6 +121,11 @@ func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manife
 		return nil, a.err
 	}
 	copy(a.rodata, asBytes(&a.link))
+	var data []byte
+	if timer != 0 { // masked at the start
+		data = make([]byte, timer-bss+1)
+		data[timer-bss] = 1
+	}
 	return image.Encode(image.Spec{
 		Target:  t,
 		Version: 2,
@@ -128,9 +133,10 @@ func (a *assembly) image(t image.Target, start, bss, size uint64, m image.Manife
 		Segments: []image.SpecSegment{
 			{Vaddr: textBase, Data: a.text, Prot: image.R | image.X},
 			{Vaddr: linkBase, Data: a.rodata, Prot: image.R},
-			{Vaddr: bss, Memsz: size, Prot: image.R | image.W},
+			{Vaddr: bss, Data: data, Memsz: size, Prot: image.R | image.W},
 		},
 		Manifest: m,
+		Timer:    timer,
 	})
 }
 

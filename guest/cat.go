@@ -112,7 +112,7 @@ func cat(target image.Target, readSize uint64, ring bool) ([]byte, error) {
 	return a.image(target, start, l.state, uint64(unsafe.Sizeof(state{})), image.Manifest{
 		{Type: image.Reserved},
 		stdinHandle: {Name: "stdin", Type: image.Net},
-	})
+	}, 0)
 }
 
 // usage is what --help prints. Its line breaks are print's literals.

@@ -30,6 +30,7 @@ type Probe struct {
 	manifest image.Manifest
 	steps    []Step
 	vars     uint64 // bytes of Scratch given out, from its end
+	timer    uint64
 }
 
 // Value is a number that a probe works out when it comes to it.
@@ -152,6 +153,10 @@ func (p *Probe) Entry(r EntryReg) Value {
 	return At(probeBSS + uint64(unsafe.Offsetof(probeState{}.entry)) + 8*uint64(r))
 }
 
+// Timer makes the image ask for a timer, whose words are at address, in Scratch.
+// The first is 1 at the start: the timer does not interrupt before that is 0.
+func (p *Probe) Timer(address uint64) { p.timer = address }
+
 // Image returns the image.
 func (p *Probe) Image() ([]byte, error) {
 	a, l := p.a, &p.a.link
@@ -169,5 +174,5 @@ func (p *Probe) Image() ([]byte, error) {
 		a.data(asBytes(&s))
 	}
 	l.stepsEnd = a.data(nil)
-	return a.image(p.target, start, probeBSS, Scratch+ScratchSize-probeBSS, p.manifest)
+	return a.image(p.target, start, probeBSS, Scratch+ScratchSize-probeBSS, p.manifest, p.timer)
 }

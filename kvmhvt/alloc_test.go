@@ -60,12 +60,22 @@ func testNoAllocation(t *testing.T, traced bool) {
 			t.Errorf("%s: %v allocations", tt.name, n)
 		}
 	}
+	emulateTables(s.mem.b)
+	c := &cpu{mem: s.mem, regs: &regs{rsp: modelEnd}, idt: dtable{base: emulateIDT, limit: 0xfff}, timer: s.mem.b[emulateTick:][:image.TimerSize]}
+	n := testing.AllocsPerRun(100, func() {
+		if err := c.reflect(vectorTimer, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("interrupting: %v allocations", n)
+	}
 	s.waits.always = 0
 	if n := testing.AllocsPerRun(20, func() { s.waits.wait(1000) }); n != 0 {
 		t.Errorf("waiting: %v allocations", n)
 	}
 	r := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1, trace: ringTrace}
-	n := testing.AllocsPerRun(100, func() {
+	n = testing.AllocsPerRun(100, func() {
 		e := r.b[ringEntries+r.entHead%ringSlots*ringEntrySize:]
 		store64(e, 0, ringNetRead|1<<32)
 		store64(e, 8, data)

@@ -18,6 +18,7 @@ type cpu struct {
 	gdt, idt                     dtable // the guest's own; the processor never uses them
 	tr                           uint16
 	mem                          guestMemory
+	timer                        []byte               // what the guest shares with its timer, or nil
 	code                         [maxInstruction]byte // the instruction that fetch copied
 }
 

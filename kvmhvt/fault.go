@@ -51,8 +51,8 @@ func accessOf(code uint64) string {
 	return "read from"
 }
 
-// reflect delivers an exception to the guest's own handler, as the processor
-// would at level 0. Without one, the exception ends the guest.
+// reflect delivers an exception or an interrupt to the guest's own handler, as
+// the processor would at level 0. Without one, it ends the guest.
 func (c *cpu) reflect(vector int, code uint64) error {
 	handler, stack, err := c.gate(vector)
 	if err != nil {
@@ -69,6 +69,9 @@ func (c *cpu) reflect(vector int, code uint64) error {
 	}
 	for i, v := range frame {
 		store64(b, 8*i, v)
+	}
+	if c.timer != nil { // as the processor's interrupt flag is cleared
+		store32(c.timer, 0, 1)
 	}
 	c.rip, c.rsp = handler, stack
 	c.rflags = userFlags(c.rflags &^ (flagTF | flagRF | flagAC))
@@ -132,6 +135,9 @@ func hasErrorCode(vector int) bool {
 
 // exceptionName is a vector's mnemonic.
 func exceptionName(vector int) string {
+	if vector == vectorTimer {
+		return "#timer"
+	}
 	const names = "#DE#DBNMI#BP#OF#BR#UD#NM#DF#09#TS#NP#SS#GP#PF#15#MF#AC#MC#XM#VE#CP"
 	if 3*vector+3 > len(names) {
 		return fmt.Sprintf("#%d", vector)

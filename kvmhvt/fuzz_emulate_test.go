@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/image"
 )
 
 // Where the fuzzed guest of FuzzEmulate has what an exception needs.
@@ -16,6 +18,7 @@ const (
 	emulateCode = modelData + 0x100
 	emulateGDT  = modelData + 0x1000
 	emulateTSS  = modelData + 0x1100
+	emulateTick = modelData + 0x200  // what the guest shares with its timer
 	emulateIDT  = modelData + 0x2000 // gates, every third one with a stack of its own; the last three are not valid
 )
 
@@ -25,7 +28,7 @@ func emulateTables(b []byte) {
 	for ist := 1; ist < 8; ist++ {
 		store64(b, emulateTSS+36+8*(ist-1), uint64(modelData+0x8000+0x1000*ist))
 	}
-	for v := range vectors {
+	for v := range vectorTimer + 1 {
 		handler, ist := uint64(modelData+0x300+v), uint64(0)
 		if v%3 == 0 {
 			ist = uint64(v % 8)
@@ -149,8 +152,9 @@ func FuzzEmulate(f *testing.F) {
 	} {
 		f.Add([]byte(code), uint64(emulateCode), uint64(modelData+0x4000), uint64(modelEnd-0x1000), uint64(emulateIDT), uint16(0xfff), uint8(vectorGP))
 	}
-	for v := range uint8(vectors) {
-		f.Add([]byte{0x90}, uint64(1)<<47-1, uint64(msrFSBase), uint64(modelData+0x5005), uint64(emulateIDT), uint16(0x1ff), v)
+	for v := range uint8(vectorTimer + 1) {
+		f.Add([]byte{0x90}, uint64(1)<<47-1, uint64(msrFSBase), uint64(modelData+0x5005), uint64(emulateIDT), uint16(0x20f), v)
+		f.Add([]byte{0x90}, uint64(1)<<47-1, uint64(msrFSBase)|2, uint64(emulateTick+8), uint64(emulateIDT), uint16(0x20f), v)
 	}
 	f.Add([]byte{0xcc}, uint64(emulateCode), uint64(0), uint64(modelData-8), uint64(emulateIDT), uint16(0xfff), uint8(vectorPF))
 	f.Add([]byte{0x0f, 0x30}, uint64(emulateCode), uint64(msrGSBase), uint64(1)<<50, uint64(0), uint16(0), uint8(vectorGP))
@@ -173,7 +177,7 @@ func FuzzEmulate(f *testing.F) {
 				copy(before, base)
 			}
 		}()
-		vector %= vectors
+		vector %= vectorTimer + 1
 		after := s.mem.b[modelData:modelEnd]
 		const codeAt = emulateCode - modelData
 		copy(after[codeAt:][:64], code)
@@ -186,8 +190,16 @@ func FuzzEmulate(f *testing.F) {
 		if value&1 != 0 {
 			c.tr, c.gdt = uint16(rsp), dtable{base: value, limit: limit}
 		}
+		if value&2 != 0 {
+			c.timer = s.mem.b[emulateTick:][:image.TimerSize]
+		}
 		was := c.state()
-		err := c.exception(int(vector), value&0xffff)
+		var err error
+		if vector == vectorTimer {
+			err = c.reflect(vectorTimer, 0)
+		} else {
+			err = c.exception(int(vector), value&0xffff)
+		}
 		now := c.state()
 
 		var why *stop
@@ -202,8 +214,10 @@ func FuzzEmulate(f *testing.F) {
 		case vector == vectorGP && !emulatedAmiss(was, now, before, after):
 		default:
 			at, size := checkDelivered(t, c, was, int(vector), value&0xffff, before, after)
-			copy(after[at:][:size], base[at:])
-			copy(before[at:][:size], base[at:])
+			for _, b := range [][]byte{after, before} {
+				copy(b[at:][:size], base[at:])
+				copy(b[emulateTick-modelData:][:4], base[emulateTick-modelData:])
+			}
 		}
 		copy(after[codeAt:][:64], base[codeAt:])
 		copy(before[codeAt:][:64], base[codeAt:])
@@ -286,6 +300,9 @@ func checkDelivered(t *testing.T, c *cpu, was cpuState, vector int, code uint64,
 	at = stack - modelData
 	for i, v := range frame {
 		le.PutUint64(before[at+uint64(8*i):], v)
+	}
+	if c.timer != nil { // it may not interrupt the handler
+		le.PutUint32(before[emulateTick-modelData:], 1)
 	}
 	if now.rip != handler || now.gpr[4] != stack || !bytes.Equal(before, after) {
 		t.Fatalf("%d at %#x with stack %#x, want %#x and %#x, or the frame is wrong", vector, now.rip, now.gpr[4], handler, stack)

@@ -66,9 +66,9 @@ func tend(args []string) int {
 		case name == "--tamper":
 			c.Started = tamper
 		case name == "--break-out":
-			c.Started = func(Confinement) { unix.Getppid() }
+			c.Started = func(Confinement, Timer) { unix.Getppid() }
 		case name == "--verbose":
-			c.Started = func(done Confinement) {
+			c.Started = func(done Confinement, _ Timer) {
 				for _, l := range done {
 					fmt.Fprintf(os.Stderr, "layer %v: %v\n", l.Layer, l.Err)
 				}
@@ -122,7 +122,7 @@ func tend(args []string) int {
 
 // tamper is what a guest might do that has taken over a tender without a seccomp
 // filter. It prints the result of each attempt.
-func tamper(Confinement) {
+func tamper(Confinement, Timer) {
 	say := func(name string, err error) { unix.Write(2, []byte(fmt.Sprintf("%s: %v\n", name, err))) }
 	_, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
 	say("open", err)

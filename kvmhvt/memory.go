@@ -59,5 +59,6 @@ func (m *guestMemory) slice(what string, addr, n uint64, prot image.Prot) ([]byt
 }
 
 func load64(b []byte, offset int) uint64     { return binary.LittleEndian.Uint64(b[offset:]) }
+func load32(b []byte, offset int) uint32     { return binary.LittleEndian.Uint32(b[offset:]) }
 func store64(b []byte, offset int, v uint64) { binary.LittleEndian.PutUint64(b[offset:], v) }
 func store32(b []byte, offset int, v uint32) { binary.LittleEndian.PutUint32(b[offset:], v) }

@@ -36,7 +36,7 @@ type Config struct {
 	// Started, unless nil, is called when everything is in place and no guest
 	// instruction has run. It must not call on the kernel for more than to write
 	// on descriptors 1 and 2, which is all that the confinement leaves.
-	Started func(Confinement)
+	Started func(Confinement, Timer)
 }
 
 // Exit is how a guest ended.
@@ -53,6 +53,7 @@ type Counters struct {
 	Hypercalls uint64
 	Polls      uint64 // hypercalls that wait
 	Traps      uint64 // exceptions, emulated instructions among them
+	Ticks      uint64 // interrupts by the timer
 	BytesIn    uint64 // from devices to the guest
 	BytesOut   uint64 // from the guest to devices and the console
 }
@@ -88,41 +89,56 @@ func Run(c *Config) (Exit, error) {
 	if os.Getenv("GOMEMLIMIT") != "" { // it would start the collector all the same
 		debug.SetMemoryLimit(math.MaxInt64)
 	}
+	t.startThread()
 	done, err := t.confine(c.Confine)
 	if err != nil {
+		close(t.enter)
 		t.close()
 		return Exit{}, err
 	}
 	if c.Started != nil {
-		c.Started(done)
+		c.Started(done, t.timer)
 	}
 	if err := t.trace(); err != nil {
+		close(t.enter)
 		return exitFor(err), nil
 	}
 	return t.run(), nil
 }
 
-// run starts the guest and waits for its end or a signal.
+// startThread starts the guest's thread, whose timer must be armed before the
+// confinement. It waits for t.enter, and sends how the guest ended.
+func (t *tender) startThread() {
+	t.enter, t.ended = make(chan struct{}), make(chan Exit, 1)
+	armed := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		// A goroutine that ends with its thread locked ends the thread, with a
+		// system call that the policy does not grant.
+		defer runtime.UnlockOSThread()
+		t.arm()
+		close(armed)
+		if _, ok := <-t.enter; ok {
+			t.ended <- t.loop()
+		}
+	}()
+	<-armed
+}
+
+// run lets the guest run and waits for its end or a signal.
 func (t *tender) run() Exit {
-	guest, ring := make(chan Exit, 1), make(chan error, 1)
+	ring := make(chan error, 1)
 	if t.ring != nil {
 		t.startRing(ring)
 	}
-	go func() {
-		runtime.LockOSThread()
-		e := t.loop()
-		// A goroutine that ends with its thread locked ends the thread, with a
-		// system call that the policy does not grant.
-		runtime.UnlockOSThread()
-		guest <- e
-	}()
+	t.enter <- struct{}{}
 	select {
-	case e := <-guest:
+	case e := <-t.ended:
 		return t.finish(e, ring)
 	case err := <-ring: // before it is stopped it only ends on errors
-		return t.interrupt(exitFor(err), guest)
+		return t.interrupt(exitFor(err))
 	case sig := <-t.signals:
-		return t.interrupt(signalExit(sig), guest)
+		return t.interrupt(signalExit(sig))
 	}
 }
 

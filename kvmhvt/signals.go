@@ -55,7 +55,7 @@ const patience = 200 * time.Millisecond
 // interrupt makes the guest's thread leave it and returns why, or how the guest
 // ended if it was faster. When the thread does not leave in time, nothing is
 // released: the process is about to exit. The same holds for a ring's thread.
-func (t *tender) interrupt(why Exit, ended <-chan Exit) Exit {
+func (t *tender) interrupt(why Exit) Exit {
 	t.ending.Store(true)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		t.machine.requestExit()
@@ -64,7 +64,7 @@ func (t *tender) interrupt(why Exit, ended <-chan Exit) Exit {
 			unix.Tgkill(unix.Getpid(), int(tid), unix.SIGURG)
 		}
 		select {
-		case last := <-ended:
+		case last := <-t.ended:
 			if t.ring == nil || t.ring.ended.Load() {
 				t.close()
 			}

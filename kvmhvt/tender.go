@@ -18,7 +18,10 @@ type tender struct {
 	machine  *machine
 	services services
 	cpu      cpu
-	ring     *netRing // nil without
+	timer    Timer
+	ring     *netRing      // nil without
+	enter    chan struct{} // closed when the guest's thread is not to enter it
+	ended    chan Exit
 	ending   atomic.Bool
 	thread   atomic.Int32 // the guest's thread, once it runs
 	confined bool
@@ -57,6 +60,9 @@ func (t *tender) build() (err error) {
 	m.keepSmall(c.Image.End)
 	t.services.mem = guestMemory{m.mem, t.layout}
 	t.cpu = cpu{regs: &m.regs, mem: t.services.mem}
+	if err := t.attachTimer(); err != nil {
+		return err
+	}
 	if err := load(m.mem, c.Image, c.File); err != nil {
 		return err
 	}

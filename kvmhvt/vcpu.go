@@ -51,6 +51,9 @@ func (t *tender) serve() error {
 			if t.ending.Load() {
 				return errEnding
 			}
+			if err := t.tick(); err != nil {
+				return err
+			}
 			continue
 		case unix.EFAULT:
 			return t.translationFault("")

@@ -17,7 +17,7 @@ func inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect KERNEL",
 		Short: "Show what a unikernel image is and which devices it wants",
-		Long: `Show the ABI and the manifest of the unikernel image KERNEL (its two Solo5 notes),
+		Long: `Show the ABI and the manifest of the unikernel image KERNEL (its Solo5 notes),
 its segments, entry point and size. The image is checked as before a run.`,
 		Example: `  gocat inspect cat.spt
   gocat inspect --format json cat.spt | jq '.manifest[].name'`,
@@ -98,6 +98,12 @@ func inspect(path string) (*description, error) {
 			{"MFT1", fmt.Sprintf("%d entries, %d bytes", len(m.Manifest), m.Manifest.Size())},
 		},
 		Manifest: []declaration{}}
+	if m.Fault != 0 {
+		d.Notes = append(d.Notes, note{"FLT1", fmt.Sprintf("fault handler %#x (gocat's own: for its spt tender)", m.Fault)})
+	}
+	if m.Timer != 0 {
+		d.Notes = append(d.Notes, note{"TMR1", fmt.Sprintf("timer words %#x (gocat's own: its hvt tender interrupts the guest)", m.Timer)})
+	}
 	for _, s := range m.Segments {
 		d.Segments = append(d.Segments, segment{s.Index, s.Prot.String(), s.Start, s.End, s.Vaddr, s.Offset, s.Filesz, s.Memsz})
 	}

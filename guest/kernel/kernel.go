@@ -10,8 +10,8 @@
 //     state is in global variables without pointers, of fixed size.
 //   - It runs on a stack of its own, with a g of its own, and never at the same
 //     time twice: there is one processor, and nothing interrupts it.
-//   - Threads are cooperative. One runs until it makes a system call that waits,
-//     or any system call after its time slice.
+//   - A thread runs until it makes a system call that waits, any system call
+//     after its time slice, or is interrupted, where there is a timer.
 package kernel
 
 import _ "unsafe" // for linkname, which lets the gate refer to a symbol
@@ -61,6 +61,9 @@ const (
 // block is the result of a handler that made the calling thread wait.
 const block = -1 << 62
 
+// restored is the result of a handler that replaced all registers.
+const restored = block + 1
+
 // slice is how long a thread may run before any of its system calls lets others
 // run, in cycles of the time stamp counter: 3 to 10 ms.
 const slice = 10_000_000
@@ -72,30 +75,40 @@ var lastSwitch uint64 // time stamp of the last look at the other threads
 //go:linkname Enter
 func Enter() {
 	t := &threads[current]
-	r := syscall(t)
-	if r != block {
-		t.rax = uint64(r)
-		if now := rdtsc(); now-lastSwitch > slice {
-			lastSwitch = now
-			if runnable() {
-				t.ready()
-				schedule()
-			}
-		}
+	Whole = 0
+	switch r := syscall(t); r {
+	case block:
+		schedule()
+	case restored:
 		return
+	default:
+		t.rax = uint64(r)
+		now := rdtsc()
+		if now-lastSwitch <= slice {
+			return
+		}
+		lastSwitch = now
+		if !runnable() {
+			return
+		}
+		t.ready()
+		schedule()
 	}
-	schedule()
+	arrange()
 }
 
 // Start prepares the first thread: it runs rt0 with a stack that holds what
 // Linux puts there. boot is the address of Solo5's boot information, stack the
-// stack pointer that the tender set; the others are handlers of exceptions.
+// stack pointer that the tender set; the others are handlers of exceptions and of
+// the timer.
 //
 //go:linkname Start
-func Start(boot, stack, rt0, de, gp, pf uintptr) {
+func Start(boot, stack, rt0, de, gp, pf, tick uintptr) {
 	if Target == targetHVT {
-		setTraps(de, gp, pf)
+		setTraps(de, gp, pf, tick)
 	}
+	findFloats()
+	handler = 0
 	readBoot(boot, stack)
 	resetThreads()
 	resetFiles()

@@ -87,7 +87,7 @@ func boot(t *testing.T, target uint64, args string) *host {
 	Target = target
 	t.Cleanup(func() { Target, machine = targetUnset, instructions{} })
 	sptAlarm = 0
-	Start(at, end, 0xabc, 0, 0, 0)
+	Start(at, end, 0xabc, 0, 0, 0, 0)
 	return w
 }
 

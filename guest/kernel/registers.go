@@ -2,12 +2,14 @@ package kernel
 
 import "unsafe"
 
-// registers are what the gate saves. Its assembler knows their offsets.
+// registers are what the gate saves, and behind them what is saved besides when a
+// thread is interrupted. The assembler knows their offsets.
 type registers struct {
 	rax, rbx, rdx, rsi, rdi, rbp uint64
 	r8, r9, r10                  uint64
 	r12, r13, r14, r15           uint64
 	rsp, rip                     uint64
+	rcx, r11, flags              uint64
 }
 
 // pointer makes an address of guest memory a pointer.

@@ -6,7 +6,7 @@ const (
 	sysSolo5 = 0x534f3500
 
 	callDevice     = sysSolo5 + 0 // handle, to: copies the entry of the manifest
-	callInfo       = sysSolo5 + 1 // to: target, memory, its free start and end
+	callInfo       = sysSolo5 + 1 // to: target, memory, its free start and end, ns between ticks
 	callNetRead    = sysSolo5 + 2 // handle, to, n
 	callNetWrite   = sysSolo5 + 3 // handle, from, n
 	callBlockRead  = sysSolo5 + 4 // handle, offset, to, n
@@ -31,6 +31,7 @@ func solo5Call(t *thread) int64 {
 		store64(to+8, uint64(bootMemory))
 		store64(to+16, uint64(memory.base))
 		store64(to+24, uint64(memory.limit))
+		store64(to+32, uint64(Timer[1])*1000)
 		return 0
 	case callNetRead, callWaitRead:
 		if kind != typeNet {

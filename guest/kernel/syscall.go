@@ -14,6 +14,7 @@ const (
 	sysMunmap              = 11
 	sysSigaction           = 13
 	sysSigprocmask         = 14
+	sysSigreturn           = 15
 	sysIoctl               = 16
 	sysPread               = 17
 	sysPwrite              = 18
@@ -106,12 +107,22 @@ func syscall(t *thread) int64 {
 		return int64(t.index()) + 1
 	case sysGetpid:
 		return 1
-	case sysGetuid, sysGetgid, sysGeteuid, sysGetegid, sysGetppid,
-		sysSigaction, sysSigaltstack, sysSigprocmask: // no signal ever comes
+	case sysGetuid, sysGetgid, sysGeteuid, sysGetegid, sysGetppid:
 		return 0
+	case sysSigaction:
+		return sigaction(a, uintptr(b))
+	case sysSigaltstack:
+		return t.sigaltstack(uintptr(a))
+	case sysSigprocmask:
+		return t.sigprocmask(a, uintptr(b), uintptr(c))
+	case sysSigreturn:
+		return t.sigreturn()
 	case sysKill:
 		return kill(b)
 	case sysTgkill:
+		if c == signalUrgent {
+			return preempt(b)
+		}
 		return kill(c)
 	case sysArchPrctl:
 		return archPrctl(a, uintptr(b))

@@ -20,6 +20,7 @@ const never = 1<<63 - 1 // deadline
 
 type thread struct {
 	registers
+	signals
 	tls      uint64 // the word at the thread pointer - 8, Go's g, while it does not run
 	state    uint8
 	again    bool  // the call was made before and waited; deadline is from then
@@ -217,7 +218,7 @@ func clone(t *thread, flags, stack uint64) int64 {
 	}
 	top = max(top, i+1)
 	n := &threads[i]
-	*n = thread{registers: t.registers}
+	*n = thread{registers: t.registers, signals: signals{blocked: t.blocked}}
 	n.rax, n.rsp = 0, stack
 	n.ready()
 	return int64(i) + 1

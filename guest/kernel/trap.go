@@ -9,10 +9,11 @@ import "unsafe"
 
 // Exceptions that are handled, by vector.
 const (
-	vectorDE = 0  // division
-	vectorGP = 13 // among others, an address that is not canonical
-	vectorPF = 14 // a page fault: without memory at the address
-	vectors  = vectorPF + 1
+	vectorDE   = 0  // division
+	vectorGP   = 13 // among others, an address that is not canonical
+	vectorPF   = 14 // a page fault: without memory at the address
+	vectorTick = 32 // the timer
+	vectors    = vectorTick + 1
 )
 
 // Tables of the processor (Intel SDM vol. 3, chapters 3, 6 and 8).
@@ -36,8 +37,9 @@ var (
 	trapped  [trapStack]byte
 )
 
-// setTraps makes the exceptions call the handlers, whose addresses are given.
-func setTraps(de, gp, pf uintptr) {
+// setTraps makes the exceptions and the timer call the handlers, whose addresses
+// are given.
+func setTraps(de, gp, pf, tick uintptr) {
 	stack := uint64(uintptr(unsafe.Pointer(&trapped[0]))+trapStack) &^ 15
 	task[stackEntry/4], task[stackEntry/4+1] = uint32(stack), uint32(stack>>32)
 	task[taskSize/4-1] = taskSize << 16 // no I/O bitmap
@@ -47,6 +49,7 @@ func setTraps(de, gp, pf uintptr) {
 	setGate(vectorDE, de)
 	setGate(vectorGP, gp)
 	setGate(vectorPF, pf)
+	setGate(vectorTick, tick)
 	loadTables(pseudo(address64(&segments[0]), unsafe.Sizeof(segments)), taskSelector, 0)
 	loadTables(0, 0, pseudo(address64(&gates[0]), unsafe.Sizeof(gates)))
 }

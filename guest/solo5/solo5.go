@@ -56,6 +56,10 @@ type Info struct {
 	Memory    uint64 // bytes of guest memory, the program and page zero included
 	HeapStart uint64 // address where free memory began at the start
 	HeapEnd   uint64 // address where it ends, below the first stack
+	// Tick is the processor time after which a timer interrupts the program, so
+	// that its other goroutines go on whatever one of them does. It is 0 where
+	// there is no timer: then a loop without calls keeps the others from running.
+	Tick time.Duration
 }
 
 // Calls of the library kernel (guest/kernel, solo5.go).
@@ -72,12 +76,12 @@ const (
 
 // ReadInfo returns what the unikernel knows of itself.
 func ReadInfo() (Info, error) {
-	var words [4]uint64
+	var words [5]uint64
 	_, _, e := syscall.RawSyscall(callInfo, uintptr(unsafe.Pointer(&words)), 0, 0)
 	if err := failure(e); err != nil {
 		return Info{}, err
 	}
-	return Info{Target(words[0]), words[1], words[2], words[3]}, nil
+	return Info{Target(words[0]), words[1], words[2], words[3], time.Duration(words[4])}, nil
 }
 
 // failure is the error of an error number of the library kernel.

@@ -17,6 +17,7 @@ const (
 	targetSymbol  = kernelPath + ".Target"
 	syscallSymbol = kernelPath + ".syscall6"
 	faultSymbol   = "gocatFault"
+	timerSymbol   = kernelPath + ".Timer"
 )
 
 // convert makes an image of what the linker wrote: its segments, as they are,
@@ -33,18 +34,22 @@ func convert(program []byte, target image.Target, m image.Manifest) ([]byte, err
 	if err := checkText(f, symbols); err != nil {
 		return nil, err
 	}
-	at, fault := uint64(0), uint64(0)
+	at, fault, timer := uint64(0), uint64(0), uint64(0)
 	for _, s := range symbols {
 		switch s.Name {
 		case targetSymbol:
 			at = s.Value
 		case faultSymbol:
 			fault = s.Value
+		case timerSymbol:
+			timer = s.Value
 		}
 	}
 	spec := image.Spec{Target: target, Version: 2, Entry: f.Entry, Manifest: m}
 	if target == image.SPT {
 		spec.Fault = fault
+	} else {
+		spec.Timer = timer
 	}
 	patched := false
 	for _, p := range f.Progs {

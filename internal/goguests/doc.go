@@ -14,6 +14,7 @@ var Programs = []Program{
 	{"stress", "gocat/examples/stress", ""},
 	{"advanced", "gocat/guest/cat/advanced", "stdin"},
 	{"simple", "gocat/guest/cat/simple", "stdin"},
+	{"busy", "gocat/internal/goguests/busy", ""},
 }
 
 // Program is one of them.

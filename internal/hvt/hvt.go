@@ -72,13 +72,19 @@ func run(g *tender.Guest, set *device.Set) error {
 	}
 	c.ELF = g.Map()
 	if g.Verbose {
-		c.Started = func(layers kvmhvt.Confinement) {
+		c.Started = func(layers kvmhvt.Confinement, timer kvmhvt.Timer) {
 			for _, l := range layers {
 				state := c.Isolate.Host.On(l.Layer)
 				if l.Err != nil {
 					state = "off: " + l.Err.Error()
 				}
 				tender.Say("gocat: confinement: " + l.Layer.String() + ": " + state)
+			}
+			switch {
+			case timer.Err != nil:
+				tender.Say("gocat: timer: off: " + timer.Err.Error())
+			case timer.Period != 0:
+				tender.Say("gocat: timer: on")
 			}
 		}
 	}
@@ -88,8 +94,8 @@ func run(g *tender.Guest, set *device.Set) error {
 	}
 	if g.Verbose {
 		n := e.Counters
-		tender.Say(fmt.Sprintf("gocat: %d hypercalls, %d of them polls, %d traps, %d exits; %d bytes in, %d bytes out",
-			n.Hypercalls, n.Polls, n.Traps, n.Exits, n.BytesIn, n.BytesOut))
+		tender.Say(fmt.Sprintf("gocat: %d hypercalls, %d of them polls, %d traps, %d ticks, %d exits; %d bytes in, %d bytes out",
+			n.Hypercalls, n.Polls, n.Traps, n.Ticks, n.Exits, n.BytesIn, n.BytesOut))
 	}
 	os.Exit(ended(g, e))
 	return nil

@@ -16,6 +16,7 @@ type Spec struct {
 	Segments []SpecSegment
 	Manifest Manifest // names and types only; empty means the reserved entry alone
 	Fault    uint64   // guest address of a fault handler, 0 for none
+	Timer    uint64   // guest address of what a timer shares, 0 for none
 }
 
 // SpecSegment is a PT_LOAD of a Spec.
@@ -40,7 +41,7 @@ const maxImage = 1 << 31
 const smallImage = 16 << 10
 
 // Encode writes an image that Parse and Solo5's own tenders read: an ELF header,
-// the program headers, PT_INTERP, the two notes and the segments, each at an
+// the program headers, PT_INTERP, the notes and the segments, each at an
 // offset congruent to its address modulo the page. It has no sections. Equal
 // specs give equal bytes.
 //
@@ -64,10 +65,12 @@ func Encode(s Spec) ([]byte, error) {
 	if len(mft) > MaxEntries {
 		return nil, fmt.Errorf("encode image: %d manifest entries, at most %d", len(mft), MaxEntries)
 	}
-	// Beside the segments: PT_INTERP, two or three PT_NOTE, PT_GNU_STACK.
+	// Beside the segments: PT_INTERP, two to four PT_NOTE, PT_GNU_STACK.
 	phnum := len(s.Segments) + 4
-	if s.Fault != 0 {
-		phnum++
+	for _, addr := range [...]uint64{s.Fault, s.Timer} {
+		if addr != 0 {
+			phnum++
+		}
 	}
 	if len(s.Segments) == 0 || phnum > maxPhdrs {
 		return nil, fmt.Errorf("encode image: %d segments, expected 1 to %d", len(s.Segments), maxPhdrs-phnum+len(s.Segments))
@@ -78,10 +81,8 @@ func Encode(s Spec) ([]byte, error) {
 	w.add(phdr{typ: ptInterp, flags: uint32(R), align: 1}, raw.CString(interp))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, abiNote(s.Target, s.Version))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, manifestNote(declared))
-	if s.Fault != 0 {
-		note := binary.LittleEndian.AppendUint64(noteHeader(ownName, flt1Type, flt1Size), s.Fault)
-		w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, note)
-	}
+	w.ownNote(flt1Type, s.Fault)
+	w.ownNote(tmr1Type, s.Timer)
 	for i, g := range s.Segments {
 		memsz := g.Memsz
 		if memsz == 0 {
@@ -149,6 +150,14 @@ func (w *writer) header(p phdr) {
 	le.PutUint64(b[40:], p.memsz)
 	le.PutUint64(b[48:], p.align)
 	w.next += phdrSize
+}
+
+// ownNote adds a note of gocat's own with an address, unless that is 0.
+func (w *writer) ownNote(typ uint32, addr uint64) {
+	if addr != 0 {
+		note := binary.LittleEndian.AppendUint64(noteHeader(ownName, typ, ownSize), addr)
+		w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, note)
+	}
 }
 
 func abiNote(t Target, version uint32) []byte {

@@ -92,7 +92,15 @@ type Image struct {
 	// segment, or 0: gocat's spt tender has SIGSEGV and SIGFPE call it (note
 	// FLT1 of gocat's own).
 	Fault uint64
+	// Timer is the guest address of TimerSize bytes, in a writable segment, that
+	// a guest shares with gocat's hvt tender, which has a timer interrupt it, or
+	// 0 (note TMR1 of gocat's own).
+	Timer uint64
 }
+
+// TimerSize is how much memory a timer shares: a word of 32 bits that is 0 where
+// the guest may be interrupted, and one for the tender's period in microseconds.
+const TimerSize = 8
 
 // MinAddr is the lowest guest address a segment may occupy (Solo5
 // HVT_GUEST_MIN_BASE, SPT_GUEST_MIN_BASE).

@@ -41,9 +41,9 @@ func set(b []byte, ph, off int, v uint64) { le.PutUint64(field(b, ph, off), v) }
 // content is what the program header ph points at.
 func content(b []byte, ph int) []byte { return b[le.Uint64(field(b, ph, pOffset)):] }
 
-// withFault makes the last program header a note about a fault handler.
-func withFault(b []byte, addr uint64) []byte {
-	note := le.AppendUint64(noteHeader(ownName, flt1Type, flt1Size), addr)
+// withOwn makes the last program header a note of gocat's own.
+func withOwn(b []byte, typ uint32, addr uint64) []byte {
+	note := le.AppendUint64(noteHeader(ownName, typ, ownSize), addr)
 	set(b, phStack, pOffset, uint64(len(b)))
 	set(b, phStack, pFilesz, uint64(len(note)))
 	le.PutUint32(field(b, phStack, pType), ptNote)
@@ -118,10 +118,16 @@ func TestMalformed(t *testing.T) {
 			return nil
 		}, "program header 7 (PT_NOTE): second Solo5 note of type 0x3154464d"},
 
-		{"fault handler outside", func(b []byte) []byte { return withFault(b, 0x102000) },
+		{"fault handler outside", func(b []byte) []byte { return withOwn(b, flt1Type, 0x102000) },
 			"fault handler 0x102000 lies in no executable segment"},
+		{"timer words in the text", func(b []byte) []byte { return withOwn(b, tmr1Type, 0x100000) },
+			"timer words 0x100000 lie in no writable segment"},
+		{"timer words nowhere", func(b []byte) []byte { return withOwn(b, tmr1Type, math.MaxUint64-3) },
+			"timer words 0xfffffffffffffffc lie in no writable segment"},
+		{"timer words past the end", func(b []byte) []byte { return withOwn(b, tmr1Type, 0x108000-4) },
+			"timer words 0x107ffc lie in no writable segment"},
 		{"fault note too big", func(b []byte) []byte {
-			b = withFault(b, 0x100000)
+			b = withOwn(b, flt1Type, 0x100000)
 			content(b, phStack)[4] = 9
 			return b
 		}, "program header 7 (PT_NOTE): note does not fall within valid size: content of 9 bytes, expected 8 to 8"},

@@ -20,10 +20,11 @@ const (
 	mft1Pad     = 4          // the manifest is aligned to 8 within the note
 	mft1MaxSize = mft1Pad + mftHeaderSize + MaxEntries*entrySize
 
-	// gocat's own note, which Solo5's tenders do not look at.
+	// gocat's own notes, each an address, which Solo5's tenders do not look at.
 	ownName  = "gocat\x00"
+	ownSize  = 8
 	flt1Type = 0x31544c46 // "FLT1"
-	flt1Size = 8          // the address of the fault handler
+	tmr1Type = 0x31524d54 // "TMR1"
 )
 
 // readNotes sets the target, the version and the manifest.
@@ -32,7 +33,7 @@ const (
 // one type Solo5 takes the first; here they are refused, lest two tools see two
 // images in one file.
 func (m *Image) readNotes(r *headers, phdrs []phdr) error {
-	var abi, mft, flt []byte
+	var abi, mft, flt, tmr []byte
 	for i := range phdrs {
 		p := &phdrs[i]
 		if p.typ != ptNote {
@@ -50,6 +51,9 @@ func (m *Image) readNotes(r *headers, phdrs []phdr) error {
 		case typ == flt1Type && flt == nil:
 			flt = desc
 			m.Fault = binary.LittleEndian.Uint64(flt)
+		case typ == tmr1Type && tmr == nil:
+			tmr = desc
+			m.Timer = binary.LittleEndian.Uint64(tmr)
 		case typ != 0:
 			return invalidf("program header %d (PT_NOTE): second Solo5 note of type %#x", p.index, typ)
 		}
@@ -99,8 +103,8 @@ func readNote(r *headers, p *phdr) (typ uint32, desc []byte, err error) {
 		lo, hi = abi1Size, abi1MaxSize
 	case name == noteName && typ == mft1Type:
 		pad, lo, hi = mft1Pad, mft1Pad+1, mft1MaxSize
-	case name == ownName && typ == flt1Type:
-		lo, hi = flt1Size, flt1Size
+	case name == ownName && (typ == flt1Type || typ == tmr1Type):
+		lo, hi = ownSize, ownSize
 	default:
 		return 0, nil, nil
 	}

@@ -68,19 +68,22 @@ func Parse(file io.ReaderAt) (*Image, error) {
 	if len(m.Segments) == 0 {
 		return nil, invalidf("no segment to load")
 	}
-	if !m.executable(entry) {
+	if !m.within(entry, 1, X) {
 		return nil, invalidf("entry %#x lies in no executable segment", entry)
 	}
-	if m.Fault != 0 && !m.executable(m.Fault) {
+	if m.Fault != 0 && !m.within(m.Fault, 1, X) {
 		return nil, invalidf("fault handler %#x lies in no executable segment", m.Fault)
+	}
+	if m.Timer != 0 && !m.within(m.Timer, TimerSize, W) {
+		return nil, invalidf("timer words %#x lie in no writable segment", m.Timer)
 	}
 	return m, nil
 }
 
-// executable says whether addr lies in an executable segment.
-func (m *Image) executable(addr uint64) bool {
+// within says whether n bytes at addr lie in a segment with protection p.
+func (m *Image) within(addr, n uint64, p Prot) bool {
 	for _, s := range m.Segments {
-		if s.Prot&X != 0 && s.Start <= addr && addr < s.End {
+		if s.Prot&p != 0 && s.Start <= addr && addr < s.End && n <= s.End-addr {
 			return true
 		}
 	}

@@ -59,8 +59,11 @@ func checkInvariants(t testing.TB, file []byte, m *Image) {
 	if m.End != last || len(m.Segments) == 0 || len(m.Segments) > maxPhdrs {
 		t.Fatalf("image ends at %#x, its last segment at %#x", m.End, last)
 	}
-	if m.Fault != 0 && !m.executable(m.Fault) {
+	if m.Fault != 0 && !m.within(m.Fault, 1, X) {
 		t.Fatalf("fault handler %#x not executable", m.Fault)
+	}
+	if m.Timer != 0 && !m.within(m.Timer, TimerSize, W) {
+		t.Fatalf("timer words %#x not writable", m.Timer)
 	}
 	if !inX {
 		t.Fatalf("entry %#x not executable", m.Entry)
@@ -99,7 +102,7 @@ func checkManifest(t testing.TB, m Manifest) {
 func TestRoundTrip(t *testing.T) {
 	for _, target := range []Target{HVT, SPT} {
 		spec := hello(target)
-		spec.Fault = spec.Entry
+		spec.Fault, spec.Timer = spec.Entry, 0x108000-TimerSize
 		b := mustEncode(t, spec)
 		if !bytes.Equal(b, mustEncode(t, spec)) {
 			t.Fatal("Encode is not deterministic")
@@ -109,7 +112,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkInvariants(t, b, m)
-		if m.Target != target || m.Version != 2 || m.Entry != spec.Entry || m.Fault != spec.Fault || m.End != 0x108000 {
+		if m.Target != target || m.Version != 2 || m.Entry != spec.Entry || m.Fault != spec.Fault || m.Timer != spec.Timer || m.End != 0x108000 {
 			t.Errorf("parsed %+v", m)
 		}
 		if !reflect.DeepEqual(m.Manifest, spec.Manifest) {

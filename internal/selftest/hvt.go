@@ -76,6 +76,7 @@ func hvtAttacks(s Setting) []*Attack {
 		l.privileged()
 		l.segments()
 		l.tables()
+		l.timer()
 	} else {
 		l.levelZero()
 	}

@@ -173,23 +173,33 @@ func iretq2(cs, ss, at uint64) []byte {
 		mov(rax, cs), []byte{0x50}, mov(rax, at), []byte{0x50, 0x48, 0xcf})
 }
 
+// idt is where guests have a table of handlers of their own.
+const idt = guest.Scratch + 0x2000
+
+// store adds the steps that store b, of a multiple of 8 bytes.
+func store(p *guest.Probe, at uint64, b []byte) {
+	for i := 0; i+8 <= len(b); i += 8 {
+		p.Do(p.Store64(guest.N(at+uint64(i)), guest.N(binary.LittleEndian.Uint64(b[i:]))))
+	}
+}
+
+// Instructions of load.
+const lgdt, lidt = 0x10, 0x18
+
+// load adds the steps that make a table of limit and base the guest's.
+func load(p *guest.Probe, instruction byte, limit, base uint64) {
+	const operand = guest.Scratch + 0x1800
+	n := guest.N
+	p.Do(p.Store64(n(operand), n(limit|base<<16)), p.Store64(n(operand+8), n(base>>48)))
+	execute(p, mov(rax, operand), []byte{0x0f, 0x01, instruction})
+}
+
 // tables has tables of the guest's own that are not what a table should be: the
 // tender reads them when it delivers an exception.
 func (l *list) tables() {
-	const idt, gdt, operand, tss = guest.Scratch + 0x2000, guest.Scratch + 0x4000, guest.Scratch + 0x1800, guest.Scratch + 0x5000
+	const gdt, tss = guest.Scratch + 0x4000, guest.Scratch + 0x5000
 	n := guest.N
 	ud2 := []byte{0x0f, 0x0b}
-	store := func(p *guest.Probe, at uint64, b []byte) {
-		for i := 0; i+8 <= len(b); i += 8 {
-			p.Do(p.Store64(n(at+uint64(i)), n(binary.LittleEndian.Uint64(b[i:]))))
-		}
-	}
-	// load makes a table of limit and base the guest's, by LIDT or LGDT.
-	load := func(p *guest.Probe, modrm byte, limit, base uint64) {
-		p.Do(p.Store64(n(operand), n(limit|base<<16)), p.Store64(n(operand+8), n(base>>48)))
-		execute(p, mov(rax, operand), []byte{0x0f, 0x01, modrm})
-	}
-	const lgdt, lidt = 0x10, 0x18
 	strange := []uint64{0, 8, hvtTables, hvtBoot, text, rodata, guest.Scratch, memEnd - 8, memEnd, hvtPhys, hvtShim, hvtShim + 0x100, 1 << 47, 1 << 63, ^uint64(0), ^uint64(15), ^uint64(0x60), 0xffff800000000000}
 	for _, base := range strange {
 		for _, limit := range []uint64{0, 15, 0x6f, 0xffff} {

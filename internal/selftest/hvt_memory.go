@@ -88,12 +88,15 @@ func (l *list) forbiddenMemory() {
 	}
 }
 
+// endlessGuest adds a guest that says that it begins and never ends.
+func (l *list) endlessGuest(name string, f func(*guest.Probe)) {
+	a := l.add("guests that never end", name, f, Outcome{Stopped, 128 + int(unix.SIGTERM), ""})
+	a.endless, a.check = true, printedBegun
+}
+
 // endless has guests that never end by themselves.
 func (l *list) endless() {
-	add := func(name string, f func(*guest.Probe)) {
-		a := l.add("guests that never end", name, f, Outcome{Stopped, 128 + int(unix.SIGTERM), ""})
-		a.endless, a.check = true, printedBegun
-	}
+	add := l.endlessGuest
 	add("spin", func(p *guest.Probe) { forever(p) })
 	add("poll for ever", func(p *guest.Probe) {
 		p.Hypercall(hcNetRead, guest.Scratch, guest.N(netA), guest.N(buffer), guest.N(64), guest.N(0)) // what waits there

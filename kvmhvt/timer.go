@@ -1,0 +1,76 @@
+package kvmhvt
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"gocat/internal/image"
+)
+
+// period is how much processor time a guest has between two interrupts of its
+// timer: that after which Go's runtime wants a goroutine to give way.
+const period = 10 * time.Millisecond
+
+// vectorTimer is the guest's handler that the timer calls: the first that is no
+// exception's.
+const vectorTimer = 32
+
+// Timer says whether a timer interrupts the guest.
+type Timer struct {
+	Period time.Duration // of processor time, or 0
+	Err    error         // why there is none, though the image asks for one
+}
+
+var errLevelTimer = errors.New("there is none at privilege level 0")
+
+// attachTimer finds what the guest shares with its timer, if it asks for one.
+func (t *tender) attachTimer() (err error) {
+	img := t.config.Image
+	switch {
+	case img.Timer == 0:
+	case t.config.CPL != 3:
+		t.timer.Err = errLevelTimer
+	default:
+		t.cpu.timer, err = t.services.mem.writable("timer", img.Timer, image.TimerSize)
+	}
+	return err
+}
+
+// arm starts the timer, for the calling thread. Where the host has none for it,
+// the guest goes without, as under other tenders.
+func (t *tender) arm() {
+	if t.cpu.timer == nil {
+		return
+	}
+	if err := startTimer(period); err != nil {
+		t.timer.Err, t.cpu.timer = fmt.Errorf("the host gives none: %w", err), nil
+		return
+	}
+	t.timer.Period = period
+	store32(t.cpu.timer, 4, uint32(period/time.Microsecond))
+}
+
+// tick interrupts the guest, which a signal has made leave the virtual machine,
+// unless it has masked that or is in the shim. A tick that comes while the tender
+// serves the guest is lost: the next does as well.
+func (t *tender) tick() error {
+	c, m := &t.cpu, t.machine
+	if c.timer == nil || load32(c.timer, 0) != 0 {
+		return nil
+	}
+	if err := m.getRegs(); err != nil {
+		return err
+	}
+	if err := m.getSregs(); err != nil {
+		return err
+	}
+	if m.sregs.cs.dpl != 3 {
+		return nil
+	}
+	t.services.stats.Ticks++
+	if err := c.reflect(vectorTimer, 0); err != nil {
+		return err
+	}
+	return m.setRegs()
+}

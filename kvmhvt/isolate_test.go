@@ -4,7 +4,6 @@ package kvmhvt
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -15,9 +14,7 @@ import (
 
 // Each layer stops what it is there for, without the help of seccomp.
 func TestLayersWithoutSeccomp(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "not root, so has no capabilities to lose")
-	}
+	testhost.NeedRoot(t, "to have capabilities to lose")
 	all := "root,uts-ns,net-ns,ipc-ns,cgroup-ns,mount-ns,limits,securebits,bounding-set,undumpable,landlock,capabilities"
 	denied := fmt.Sprintf("--deny=%d", unix.SYS_SECCOMP)
 	r := runTender(t, "--best-effort", "--require="+all, "--user=1234", denied, "--tamper", sleepless(t))

@@ -3,7 +3,6 @@ package kvmhvt
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -17,9 +16,7 @@ import (
 // TestWithoutKVM runs tenders where /dev/kvm is missing, is something else, or
 // may not be opened.
 func TestWithoutKVM(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "needs root, to hide /dev/kvm")
-	}
+	testhost.NeedRoot(t, "to hide /dev/kvm")
 	for _, tt := range []struct{ name, prepare, want string }{
 		{"missing", "mount -t tmpfs none /dev", "KVM: open /dev/kvm: no such file or directory: load the module"},
 		{"something else", "mount --bind /dev/null /dev/kvm", "is not KVM's device"},

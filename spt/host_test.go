@@ -31,7 +31,7 @@ func feedAndRun(t *testing.T, c testhost.Command, input string) testhost.Result 
 // TestEmptyRoot has a root directory that holds the sealed executable and
 // nothing else: no /proc, no /dev.
 func TestEmptyRoot(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces")
 	for name, u := range cats(t) {
 		path := u.seal(t)
 		c := testhost.Command{
@@ -42,13 +42,6 @@ func TestEmptyRoot(t *testing.T) {
 		if r.Status != 0 || r.Stdout != "through" || r.Stderr != "" {
 			t.Errorf("%s: %+v", name, r)
 		}
-	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "needs root")
 	}
 }
 
@@ -66,7 +59,7 @@ func TestNoProc(t *testing.T) {
 // TestProcessOne has guests that are process 1 of a namespace, for which the
 // kernel has no default actions.
 func TestProcessOne(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces")
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 	for _, quiet := range []bool{false, true} {
 		for _, run := range []bool{false, true} {
@@ -119,7 +112,7 @@ func TestProcessOne(t *testing.T) {
 // TestProcessOneBusy has process 1 that never makes a system call, and one whose
 // stack pointer is anywhere.
 func TestProcessOneBusy(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces")
 	for _, sp := range []uint64{0, guest.Scratch + 0x100, stackBase + 64, stackBase + stackSize, 1 << 63} {
 		u := probe(t, func(p *guest.Probe) {
 			execute(p, call(unix.SYS_WRITE, 1, p.Data([]byte(alive)), 1), mov(rsp, sp), []byte{0xeb, 0xfe}) // jmp itself
@@ -142,7 +135,7 @@ func TestProcessOneBusy(t *testing.T) {
 
 // TestUnprivileged has a user that owns neither the image nor the pipes.
 func TestUnprivileged(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces")
 	attr := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	dir := publicDir(t)
 	program := filepath.Join(dir, "program")
@@ -205,7 +198,7 @@ func TestNamespaces(t *testing.T) {
 // TestMemfdNoexec has hosts that restrict executable memfds (sysctl(2)
 // vm.memfd_noexec, which is one of a pid namespace).
 func TestMemfdNoexec(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces")
 	if _, err := os.Stat(noexecSysctl); err != nil {
 		testhost.Skip(t, "no vm.memfd_noexec before Linux 6.3")
 	}

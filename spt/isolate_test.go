@@ -117,9 +117,7 @@ func TestLayersStop(t *testing.T) {
 
 // Root without capabilities is a user as all others.
 func TestNoCapabilities(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "not root, so has no capabilities to lose")
-	}
+	testhost.NeedRoot(t, "to have capabilities to lose")
 	attack := func(p *plan) { p.must("unshare", errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUTS) }
 	with := testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.Capabilities)}, attack)}
 	check(t, with.Run(t), 0, "", "")
@@ -130,9 +128,7 @@ func TestNoCapabilities(t *testing.T) {
 // needUserNS skips t where nobody cannot make a user namespace.
 func needUserNS(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "not root, so cannot become nobody")
-	}
+	testhost.NeedRoot(t, "to become nobody")
 	r := (&testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.UserNS, isolate.UTSNS)}, func(*plan) {}), Attr: nobody}).Run(t)
 	if r.Status != 0 {
 		testhost.Skip(t, "no user namespaces: "+strings.TrimSpace(r.Stderr))
@@ -142,9 +138,7 @@ func needUserNS(t *testing.T) {
 // Every layer is set up with every other, whoever runs it, and whatever
 // descriptors are free.
 func TestFull(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "not root, so cannot become nobody")
-	}
+	testhost.NeedRoot(t, "to become nobody")
 	nothing := func(*plan) {}
 	c := isolate.Config{Mode: isolate.Full}
 	for name, attr := range map[string]*syscall.SysProcAttr{"root": nil, "nobody": nobody} {

@@ -53,9 +53,7 @@ func markdownTable(t *testing.T, text string) map[string]map[string]string {
 // The table in docs/eof.md is what gocat compare finds here.
 func TestCompareDocs(t *testing.T) {
 	needKVM(t)
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can make taps")
-	}
+	testhost.NeedRoot(t, "to make taps")
 	page, err := os.ReadFile("../../docs/eof.md")
 	if err != nil {
 		t.Fatal(err)
@@ -115,9 +113,7 @@ func TestCompareJSON(t *testing.T) {
 // A user without privileges has no taps, and may have no KVM: the cells say so,
 // and the rest is compared.
 func TestCompareUnprivileged(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "needs root")
-	}
+	testhost.NeedRoot(t, "to look at others' processes")
 	dir, err := os.MkdirTemp("", "gocat") // which that user can enter
 	if err != nil {
 		t.Fatal(err)
@@ -278,9 +274,7 @@ func grandchildren(pid int) []string {
 // Whatever ends gocat compare, and whenever, nothing of it is left.
 func TestCompareKilled(t *testing.T) {
 	needKVM(t)
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can make taps")
-	}
+	testhost.NeedRoot(t, "to make taps")
 	// Orphans become children of this process.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

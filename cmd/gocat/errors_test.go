@@ -151,9 +151,7 @@ func TestBadOptions(t *testing.T) {
 
 // What the user may not open is said so, also where it is there.
 func TestUnprivileged(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can become another user")
-	}
+	testhost.NeedRoot(t, "to become another user")
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(program)} {
 		if err := os.Chmod(d, 0o755); err != nil {

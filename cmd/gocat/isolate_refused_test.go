@@ -62,7 +62,7 @@ func TestIsolateReported(t *testing.T) {
 // What must hold and does not keeps the guest from starting, with one line that
 // says why.
 func TestIsolateRefused(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	if err := os.Chmod(filepath.Dir(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestIsolateKilled(t *testing.T) {
 
 // A user who may have no namespaces is told so.
 func TestNoUserNamespaces(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	run := func(args string) result {
 		// In a user namespace the limit is one of its own.
 		shell := "echo 0 > /proc/sys/user/max_user_namespaces && exec " + program + " run " + args
@@ -170,7 +170,7 @@ func TestCPUTime(t *testing.T) {
 // A tender that gocat trace supervises dies with it, also as another user, by
 // which the kernel forgets that it was to.
 func TestSupervisedTenderDies(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	needKVM(t)
 	in, _ := testhost.Pipe(t)
 	cmd := exec.Command(program, "trace", "--backend=hvt", "--isolate=full", "--user=1234")
@@ -211,7 +211,7 @@ func TestSupervisedTenderDies(t *testing.T) {
 
 // The plan has room for all layers, with their reports, and all devices.
 func TestIsolateManyDevices(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	var devices []image.Entry
 	args := []string{"run", "--isolate=full", "-v"}
 	disk := file(t, "disk", make([]byte, 4096))

@@ -38,7 +38,7 @@ func idleProgram(t *testing.T, nobody bool, name string, args ...string) *runnin
 	r := &running{t, exec.Command(name, args...), new(bytes.Buffer), ""}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Dir = in, out, r.stderr, "/"
 	if nobody {
-		needRoot(t)
+		testhost.NeedRoot(t, "to look at others' processes")
 		if err := os.Chmod(filepath.Dir(program), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -156,13 +156,6 @@ func (r *running) undumpable() bool {
 	return st.Uid == 0
 }
 
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "not root, so cannot look at others' processes")
-	}
-}
-
 // everyoneKVM lets every user open /dev/kvm, as far as this goroutine and what
 // it starts see.
 func everyoneKVM(t testing.TB) {
@@ -190,7 +183,7 @@ const noCaps = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0
 
 // By default a guest has the layers that cost little, under Solo5's names too.
 func TestIsolateAuto(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	sealed := t.TempDir() + "/sealed"
 	gocat(t, "seal", "-o", sealed).wantSuccess(t)
 	image := t.TempDir() + "/cat.spt"
@@ -230,7 +223,7 @@ func TestIsolateAuto(t *testing.T) {
 }
 
 func TestIsolateFull(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	for _, backend := range []string{"spt", "hvt"} {
 		for _, who := range []string{"root", "nobody", "--user=1234:5678"} {
 			t.Run(backend+" "+who, func(t *testing.T) {
@@ -264,7 +257,7 @@ func TestIsolateFull(t *testing.T) {
 
 // Another user has none of the caller's capabilities, whatever is left out.
 func TestUserWithoutIsolation(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to look at others' processes")
 	for _, backend := range []string{"spt", "hvt"} {
 		t.Run(backend, func(t *testing.T) {
 			if backend == "hvt" {

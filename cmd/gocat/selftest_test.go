@@ -59,9 +59,7 @@ func TestSelftestOptions(t *testing.T) {
 // TestSelftestWithoutKVM has a host without KVM: it is an error only for those
 // who ask for hvt.
 func TestSelftestWithoutKVM(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can hide /dev/kvm")
-	}
+	testhost.NeedRoot(t, "to hide /dev/kvm")
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		testhost.Skip(t, "no /dev/kvm to hide: "+err.Error())
 	}

@@ -36,9 +36,7 @@ func TestSolo5Suite(t *testing.T) {
 			testhost.Skip(t, err.Error())
 		}
 	}
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can make taps")
-	}
+	testhost.NeedRoot(t, "to make taps")
 	// The suite goes up from its own directory to the tender, so that
 	// directory is a real one and its contents are links.
 	dir := t.TempDir()

@@ -282,9 +282,7 @@ func TestIdle(t *testing.T) {
 
 // A tender with a tap has an interface that works, alone in its namespace.
 func TestTap(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can make taps")
-	}
+	testhost.NeedRoot(t, "to make taps")
 	// It sees its interface and ends, so that nothing is delivered.
 	r := try(t, script(t, "cat /proc/net/dev >&2; exit 1"), "tap", device.EOFAuto, time.Minute)
 	if r.Kind != Refused {

@@ -2,7 +2,6 @@ package device
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -245,9 +244,7 @@ func TestPortWithoutProc(t *testing.T) {
 
 // So is a pipe that another user made: only its owner may open it anew.
 func TestPortOfAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "only root can become another user")
-	}
+	testhost.NeedRoot(t, "to become another user")
 	r, w := pipe(t)
 	testhost.Unprivileged(t, func() {
 		d := Device{Name: "in", FD: r, Inherited: true, Kind: Pipe}

@@ -71,7 +71,7 @@ func targets(t *testing.T, f func(t *testing.T, target image.Target)) {
 // TestDiskFull has a file with holes on a file system without room for them
 // behind a block device.
 func TestDiskFull(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	targets(t, func(t *testing.T, target image.Target) {
 		image := diskWriter(t, target, 1<<20, uint64(unix.ENOSPC))
 		dir := t.TempDir()
@@ -217,7 +217,7 @@ func TestLittleAddressSpace(t *testing.T) {
 // the kernel kills the guest, or the tender and its guest with it, and nothing is
 // left.
 func TestOutOfMemory(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	group := memoryGroup(t, 64<<20)
 	childless := subreaper(t)
 	targets(t, func(t *testing.T, target image.Target) {

@@ -25,16 +25,9 @@ func through(t *testing.T, c testhost.Command, input string) testhost.Result {
 	return result
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		testhost.Skip(t, "needs root")
-	}
-}
-
 // TestHosts has callers and hosts of many kinds.
 func TestHosts(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	var junk []*os.File
 	for range 197 {
 		junk = append(junk, testhost.Null(t))
@@ -75,7 +68,7 @@ func nobody() *syscall.Credential { return &syscall.Credential{Uid: 65534, Gid: 
 
 // TestNoProc has the program alone in its root directory.
 func TestNoProc(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	root := t.TempDir()
 	b, err := os.ReadFile(gocat)
 	if err != nil {
@@ -91,7 +84,7 @@ func TestNoProc(t *testing.T) {
 
 // TestRefusals has hosts on which no guest can run: one line says why.
 func TestRefusals(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	for name, c := range map[string]struct {
 		change func(*testhost.Command)
 		want   []string
@@ -125,7 +118,7 @@ func TestRefusals(t *testing.T) {
 
 // TestProcessOne has gocat as the only process of a container.
 func TestProcessOne(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	for way, c := range allWays(t) {
 		t.Run(way, func(t *testing.T) {
 			needKVM(t, way)

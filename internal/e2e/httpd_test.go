@@ -21,7 +21,7 @@ import (
 // TestHTTPServer has examples/httpd serve many requests over a tap, on several
 // connections at once, and looks at what memory it uses.
 func TestHTTPServer(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	const dir = "../../examples/httpd"
 	download := exec.Command("go", "mod", "download")
 	download.Dir = dir

@@ -45,7 +45,7 @@ func TestShellHVT(t *testing.T) {
 // TestHostsHVT has callers and hosts of many kinds.
 func TestHostsHVT(t *testing.T) {
 	needKVM(t, "hvt")
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	var junk []*os.File
 	for range 197 {
 		junk = append(junk, testhost.Null(t))
@@ -75,7 +75,7 @@ func TestHostsHVT(t *testing.T) {
 // TestNoProcHVT has nothing but the program and KVM in its root directory.
 func TestNoProcHVT(t *testing.T) {
 	needKVM(t, "hvt")
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	root := t.TempDir()
 	b, err := os.ReadFile(gocat)
 	if err != nil {
@@ -102,7 +102,7 @@ func TestNoProcHVT(t *testing.T) {
 // TestRefusalsHVT has hosts on which no virtual machine can run: one line says
 // why.
 func TestRefusalsHVT(t *testing.T) {
-	needRoot(t)
+	testhost.NeedRoot(t, "to make namespaces and taps")
 	hide := func(command string) func(*testhost.Command) {
 		return func(c *testhost.Command) {
 			script(c, "mount --make-rprivate / && "+command)

@@ -140,7 +140,7 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	t.Run("tap", func(t *testing.T) {
-		needRoot(t)
+		testhost.NeedRoot(t, "to make namespaces and taps")
 		testhost.Netns(t)
 		testhost.Tap(t, "soak0", unix.IFF_TAP|unix.IFF_NO_PI)
 		testhost.Up(t, "soak0", 1500)

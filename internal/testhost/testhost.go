@@ -16,6 +16,15 @@ func Skip(t testing.TB, reason string) {
 	skip(t, reason)
 }
 
+// NeedRoot skips t, which needs root to do what why says, where it does not run as
+// root.
+func NeedRoot(t testing.TB, why string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Skip(t, "needs root, "+why)
+	}
+}
+
 // skip skips t and notes why in the file that GOCAT_SKIPPED names, from which
 // make test tells the user.
 func skip(t testing.TB, reason string) {

@@ -23,6 +23,7 @@ const (
 	kvmGetSregs         = 0x8138ae83
 	kvmSetSregs         = 0x4138ae84
 	kvmSetCPUID2        = 0x4008ae90
+	kvmGetVCPUEvents    = 0x8040ae9f
 	kvmGetTSCKHz        = 0xaea3
 	kvmEnableCap        = 0x4068aea3
 	kvmAPIVersion       = 12
@@ -91,6 +92,13 @@ type sregs struct {
 	gdt, idt                        dtable
 	cr0, cr2, cr3, cr4, _, efer, _  uint64 // cr8 and the APIC's base stay KVM's
 	_                               [4]uint64
+}
+
+// vcpuEvents is struct kvm_vcpu_events. An exception is pending before it is
+// delivered, and injected while that is under way.
+type vcpuEvents struct {
+	injected, _, _, pending uint8
+	_                       [60]byte
 }
 
 // memoryRegion is struct kvm_userspace_memory_region.

@@ -44,6 +44,7 @@ func ioctlPtr[T any](fd int, request uintptr, arg *T) error {
 const (
 	_ = -(unsafe.Sizeof(regs{}) ^ 0x90)
 	_ = -(unsafe.Sizeof(sregs{}) ^ 0x138)
+	_ = -(unsafe.Sizeof(vcpuEvents{}) ^ 0x40)
 	_ = -(unsafe.Sizeof(memoryRegion{}) ^ 0x20)
 	_ = -(unsafe.Sizeof(enableCap{}) ^ 0x68)
 )

@@ -16,6 +16,7 @@ type machine struct {
 	sys           []byte // what the processor needs and the guest must not see, at systemPhys
 	regs          regs
 	sregs         sregs
+	events        vcpuEvents
 }
 
 // newMachine creates a machine with memory for layout. Nothing is loaded and
@@ -132,6 +133,16 @@ func (m *machine) setSregs() error {
 		return &Error{"set system registers", err, ""}
 	}
 	return nil
+}
+
+// excepted says whether an exception is on its way into the guest: KVM would
+// deliver it wherever the registers point when the guest goes on.
+func (m *machine) excepted() (bool, error) {
+	m.events = vcpuEvents{}
+	if err := ioctlPtr(m.vcpu, kvmGetVCPUEvents, &m.events); err != nil {
+		return false, &Error{"get events", err, ""}
+	}
+	return m.events.injected|m.events.pending != 0, nil
 }
 
 // tscHz returns the frequency of the guest's time stamp counter.

@@ -26,7 +26,7 @@ func Policy(c *Config) (*seccomp.Policy, error) {
 	if c.NetRing && hasNet(c.Devices) {
 		p.kick = standIn + 3
 	}
-	p.trace = c.Trace
+	p.trace, p.interrupts = c.Trace, c.Image.Timer != 0 && c.CPL == 3
 	for i := range c.Devices {
 		d := &c.Devices[i]
 		via := device.Plain
@@ -44,6 +44,7 @@ func (t *tender) policy(poller runtimePoller) *seccomp.Policy {
 	p := policyInput{
 		pid: unix.Getpid(), console: s.console.fd, vcpu: t.machine.vcpu,
 		epoll: s.waits.epoll, timer: s.waits.timer, kick: -1, poller: poller, trace: t.config.Trace,
+		interrupts: t.cpu.timer != nil,
 	}
 	if t.ring != nil {
 		p.kick = t.ring.kick
@@ -65,6 +66,7 @@ type policyInput struct {
 	vcpu, epoll, timer int
 	kick               int // the ring's eventfd, or -1
 	trace              int // or 0
+	interrupts         bool
 	poller             runtimePoller
 	nets, sockets      []seccomp.NetGrant
 	blocks             []seccomp.BlockGrant
@@ -83,7 +85,7 @@ func (p *policyInput) add(d *device.Device, fd int, via device.Via) {
 }
 
 func (p *policyInput) policy() *seccomp.Policy {
-	g := seccomp.HVTGrants{PID: p.pid, VCPUFD: p.vcpu, EpollFD: p.epoll, TimerFD: p.timer, Net: p.nets, Block: p.blocks}
+	g := seccomp.HVTGrants{PID: p.pid, VCPUFD: p.vcpu, EpollFD: p.epoll, TimerFD: p.timer, Net: p.nets, Block: p.blocks, Interrupts: p.interrupts}
 	if p.kick >= 0 {
 		g.Read = append(g.Read, p.kick)
 	}

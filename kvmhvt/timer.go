@@ -52,12 +52,16 @@ func (t *tender) arm() {
 }
 
 // tick interrupts the guest, which a signal has made leave the virtual machine,
-// unless it has masked that or is in the shim. A tick that comes while the tender
-// serves the guest is lost: the next does as well.
+// unless it has masked that, is in the shim, or is about to enter that with an
+// exception. A tick that is left out, or comes while the tender serves the guest,
+// is lost: the next does as well.
 func (t *tender) tick() error {
 	c, m := &t.cpu, t.machine
 	if c.timer == nil || load32(c.timer, 0) != 0 {
 		return nil
+	}
+	if on, err := m.excepted(); on || err != nil {
+		return err
 	}
 	if err := m.getRegs(); err != nil {
 		return err

@@ -34,7 +34,7 @@ func testPolicies() []*Policy {
 				all = append(all, p)
 			}
 		}
-		p := HVT(HVTGrants{PID: 4321, VCPUFD: 100, EpollFD: 3, TimerFD: 4, Net: net, Block: block, Read: []int{101, 102}})
+		p := HVT(HVTGrants{PID: 4321, VCPUFD: 100, EpollFD: 3, TimerFD: 4, Net: net, Block: block, Read: []int{101, 102}, Interrupts: true})
 		p.Name = fmt.Sprintf("%s-%d-net-%d-block", p.Name, count[0], count[1])
 		all = append(all, p)
 	}
@@ -62,7 +62,7 @@ func TestCheckAcceptsEveryPolicy(t *testing.T) {
 // TestCheckFindsDamage damages programs, one instruction at a time: it moves
 // each constant and negates each comparison. Check must notice every time.
 func TestCheckFindsDamage(t *testing.T) {
-	hvt := HVT(HVTGrants{PID: 4321, VCPUFD: 100, EpollFD: 3, TimerFD: 4, Net: []NetGrant{{"tap", 5}}, Read: []int{101}})
+	hvt := HVT(HVTGrants{PID: 4321, VCPUFD: 100, EpollFD: 3, TimerFD: 4, Net: []NetGrant{{"tap", 5}}, Read: []int{101}, Interrupts: true})
 	hvt.Deny = Trap // unlike Kill, it shows which of the two an x32 call meets
 	spt := SPT(SPTGrants{
 		EpollFD: 3, TimerFD: 4, Reporter: &testReporter,

@@ -14,6 +14,7 @@ type HVTGrants struct {
 	Net              []NetGrant
 	Block            []BlockGrant
 	Read             []int // further descriptors to read: eventfds, a signalfd
+	Interrupts       bool  // a timer interrupts the guest
 }
 
 // HVT is the policy of the hvt tender while its guest runs, for all its threads
@@ -31,6 +32,10 @@ func HVT(g HVTGrants) *Policy {
 	p := &Policy{Name: "hvt", Deny: Kill}
 	for _, k := range vcpuRequests {
 		p.allow(unix.SYS_IOCTL, k.why, fd(g.VCPUFD), equal(Arg1, k.request))
+	}
+	if g.Interrupts {
+		p.allow(unix.SYS_IOCTL, "see whether the guest is between two instructions, before the timer interrupts it (KVM_GET_VCPU_EVENTS)",
+			fd(g.VCPUFD), equal(Arg1, vcpuEvents))
 	}
 	for _, n := range g.Net {
 		p.allow(unix.SYS_READ, "receive from network device "+n.Name, fd(n.FD))
@@ -71,6 +76,9 @@ var vcpuRequests = [...]struct {
 	{0x8138ae83, "read the guest's system registers (KVM_GET_SREGS)"},
 	{0x4138ae84, "set the guest's system registers (KVM_SET_SREGS)"},
 }
+
+// vcpuEvents is KVM_GET_VCPU_EVENTS (linux/kvm.h, for x86-64).
+const vcpuEvents = 0x8040ae9f
 
 // threadFlags are the flags of clone(2) with which the Go runtime makes every
 // thread (runtime/os_linux.go, and CLONE_SETTLS from its assembler).

@@ -117,7 +117,7 @@ func TestReporter(t *testing.T) {
 func TestHVT(t *testing.T) {
 	p := HVT(HVTGrants{
 		PID: 4321, VCPUFD: 9, EpollFD: 3, TimerFD: 4, Read: []int{10},
-		Net: []NetGrant{{"tap", 5}}, Block: []BlockGrant{{"disk", 7, 512, 10 * 512}},
+		Net: []NetGrant{{"tap", 5}}, Block: []BlockGrant{{"disk", 7, 512, 10 * 512}}, Interrupts: true,
 	})
 	const buf = 0xc000000000
 	for _, test := range []struct {
@@ -127,6 +127,8 @@ func TestHVT(t *testing.T) {
 	}{
 		{"run the guest", call(unix.SYS_IOCTL, 9, 0xae80, 0), true},
 		{"run another descriptor", call(unix.SYS_IOCTL, 8, 0xae80, 0), false},
+		{"see events", call(unix.SYS_IOCTL, 9, 0x8040ae9f, buf), true},
+		{"set events", call(unix.SYS_IOCTL, 9, 0x4040aea0, buf), false},
 		{"set MSRs", call(unix.SYS_IOCTL, 9, 0x4008ae89, buf), false},
 		{"take a notification", call(unix.SYS_READ, 10, buf, 8), true},
 		{"give a notification", call(unix.SYS_WRITE, 10, buf, 8), false},

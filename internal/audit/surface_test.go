@@ -61,7 +61,8 @@ func sptPolicy(t *testing.T, strict bool) *seccomp.Policy {
 func hvtPolicy(t *testing.T) *seccomp.Policy {
 	t.Helper()
 	img, file, devices := example(t, image.HVT)
-	p, err := kvmhvt.Policy(&kvmhvt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 32 << 20, Devices: devices, NetRing: true})
+	img.Timer = img.Entry // anywhere
+	p, err := kvmhvt.Policy(&kvmhvt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 32 << 20, Devices: devices, NetRing: true, CPL: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

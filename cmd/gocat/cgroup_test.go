@@ -16,7 +16,7 @@ import (
 // it starts to see, with the controllers that the host has for it.
 func controlGroup(t *testing.T) (dir string, limits bool) {
 	t.Helper()
-	testhost.NeedRoot(t, "to look at others' processes")
+	testhost.NeedRoot(t, "to mount control groups")
 	top := t.TempDir()
 	testhost.Tmpfs(t, top)
 	if err := unix.Mount("cgroup2", top, "cgroup2", 0, ""); err != nil {

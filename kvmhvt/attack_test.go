@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
+	"gocat/internal/testhost"
 )
 
 // attackMemory is the memory of attacking guests in MB: the tests' tender's.
@@ -18,7 +19,7 @@ const (
 	text        = image.MinAddr
 	infoAddr    = bootInfoAddr
 	tables      = 0x2000 // Solo5's tender has its page tables here
-	scratch     = guest.Scratch
+	scratch     = guests.Scratch
 	buffer      = scratch + 0x1000
 	hypercallIO = portHypercall
 )
@@ -26,7 +27,7 @@ const (
 type attack struct {
 	name string
 	cpl  string // the level at which it is an attack; both when empty
-	add  func(p *guest.Probe)
+	add  func(p *guests.Probe)
 	// want is what the tender says when it ends the guest, or alternatives
 	// separated by "|"; "" when the guest goes on and exits with 0.
 	want string
@@ -36,6 +37,7 @@ type attack struct {
 // and the tender's protocol. Each is either refused and goes on, or the tender
 // ends it with status 1 and one line.
 func TestAttacks(t *testing.T) {
+	testhost.Slow(t)
 	var attacks []attack
 	attacks = append(attacks, badAddresses()...)
 	attacks = append(attacks, badRanges()...)
@@ -54,7 +56,7 @@ func TestAttacks(t *testing.T) {
 }
 
 func (a attack) run(t *testing.T, cpl string) {
-	p := guest.NewProbe(image.HVT,
+	p := guests.NewProbe(image.HVT,
 		image.Entry{Name: "net", Type: image.Net}, image.Entry{Name: "disk", Type: image.Block})
 	a.add(p)
 	disk := write(t, make([]byte, 8192), nil)
@@ -94,7 +96,7 @@ func badAddresses() (all []attack) {
 			}
 			all = append(all, attack{
 				name: fmt.Sprintf("hypercall %d with its struct at %s", nr, where.name),
-				add:  func(p *guest.Probe) { p.Do(p.Out32(guest.N(hypercallIO+nr), guest.N(where.addr))) },
+				add:  func(p *guests.Probe) { p.Do(p.Out32(guests.N(hypercallIO+nr), guests.N(where.addr))) },
 				want: fmt.Sprintf("gpa=0x%x", where.addr),
 			})
 		}
@@ -103,7 +105,7 @@ func badAddresses() (all []attack) {
 }
 
 // badRanges are data pointers and lengths that leave the guest's memory, or
-// results that are to be written where the guest may not write.
+// results that would be written where the guest may not write.
 func badRanges() (all []attack) {
 	ranges := []struct {
 		name      string
@@ -122,27 +124,27 @@ func badRanges() (all []attack) {
 		{"text", text, 8, true},
 		{"from low memory into the guest's", 0xffff8, 16, true},
 	}
-	n := guest.N
+	n := guests.N
 	for _, r := range ranges {
 		want := fmt.Sprintf("gpa=0x%x, sz=%d", r.addr, r.len)
-		add := func(name string, f func(p *guest.Probe)) {
+		add := func(name string, f func(p *guests.Probe)) {
 			all = append(all, attack{name: name + " " + r.name, add: f, want: want})
 		}
-		add("net read", func(p *guest.Probe) { p.Hypercall(hcNetRead, scratch, n(1), n(r.addr), n(r.len), n(0)) })
+		add("net read", func(p *guests.Probe) { p.Hypercall(hcNetRead, scratch, n(1), n(r.addr), n(r.len), n(0)) })
 		if r.len <= 8192 {
-			add("block read", func(p *guest.Probe) { p.Hypercall(hcBlockRead, scratch, n(2), n(0), n(r.addr), n(r.len), n(0)) })
+			add("block read", func(p *guests.Probe) { p.Hypercall(hcBlockRead, scratch, n(2), n(0), n(r.addr), n(r.len), n(0)) })
 		}
 		if r.out {
 			continue
 		}
-		add("puts", func(p *guest.Probe) { p.Hypercall(hcPuts, scratch, n(r.addr), n(r.len)) })
-		add("net write", func(p *guest.Probe) { p.Hypercall(hcNetWrite, scratch, n(1), n(r.addr), n(r.len), n(0)) })
+		add("puts", func(p *guests.Probe) { p.Hypercall(hcPuts, scratch, n(r.addr), n(r.len)) })
+		add("net write", func(p *guests.Probe) { p.Hypercall(hcNetWrite, scratch, n(1), n(r.addr), n(r.len), n(0)) })
 		if r.len <= 8192 {
-			add("block write", func(p *guest.Probe) { p.Hypercall(hcBlockWrite, scratch, n(2), n(0), n(r.addr), n(r.len), n(0)) })
+			add("block write", func(p *guests.Probe) { p.Hypercall(hcBlockWrite, scratch, n(2), n(0), n(r.addr), n(r.len), n(0)) })
 		}
 		if r.len == 8 {
 			all = append(all, attack{name: "halt cookie " + r.name, want: fmt.Sprintf("gpa=0x%x, sz=512", r.addr),
-				add: func(p *guest.Probe) { p.Hypercall(hcHalt, scratch, n(r.addr), n(0)) }})
+				add: func(p *guests.Probe) { p.Hypercall(hcHalt, scratch, n(r.addr), n(0)) }})
 		}
 	}
 	return all
@@ -151,30 +153,30 @@ func badRanges() (all []attack) {
 // badHandles are handles of no device, or of one of the other type, and block
 // ranges outside the disk: EINVAL for the guest.
 func badHandles() (all []attack) {
-	n := guest.N
+	n := guests.N
 	for _, h := range []uint64{0, 3, 63, 64, 1 << 31, 1 << 32, 1<<32 + 1, 1 << 63, ^uint64(0)} {
-		all = append(all, attack{name: fmt.Sprintf("handle %#x", h), add: func(p *guest.Probe) {
+		all = append(all, attack{name: fmt.Sprintf("handle %#x", h), add: func(p *guests.Probe) {
 			for _, nr := range []uint64{hcNetRead, hcNetWrite} {
 				p.Hypercall(nr, scratch, n(h), n(buffer), n(8), n(0))
-				p.Do(p.Move(guest.At32(scratch+24)).Equals(n(resultEINVAL), 2))
+				p.Do(p.Move(guests.At32(scratch+24)).Equals(n(resultEINVAL), 2))
 			}
 			for _, nr := range []uint64{hcBlockRead, hcBlockWrite} {
 				p.Hypercall(nr, scratch, n(h), n(0), n(buffer), n(512), n(0))
-				p.Do(p.Move(guest.At32(scratch+32)).Equals(n(resultEINVAL), 3))
+				p.Do(p.Move(guests.At32(scratch+32)).Equals(n(resultEINVAL), 3))
 			}
 		}})
 	}
-	all = append(all, attack{name: "handle of the other type", add: func(p *guest.Probe) {
+	all = append(all, attack{name: "handle of the other type", add: func(p *guests.Probe) {
 		p.Hypercall(hcNetRead, scratch, n(2), n(buffer), n(8), n(0))
-		p.Do(p.Move(guest.At32(scratch+24)).Equals(n(resultEINVAL), 2))
+		p.Do(p.Move(guests.At32(scratch+24)).Equals(n(resultEINVAL), 2))
 		p.Hypercall(hcBlockWrite, scratch, n(1), n(0), n(buffer), n(512), n(0))
-		p.Do(p.Move(guest.At32(scratch+32)).Equals(n(resultEINVAL), 3))
+		p.Do(p.Move(guests.At32(scratch+32)).Equals(n(resultEINVAL), 3))
 	}})
 	for _, r := range [][2]uint64{{8192, 512}, {7680, 1024}, {0, 8193}, {^uint64(0), 512}, {1, ^uint64(0)}, {1 << 63, 1 << 63}} {
-		all = append(all, attack{name: fmt.Sprintf("block range %#x+%#x", r[0], r[1]), add: func(p *guest.Probe) {
+		all = append(all, attack{name: fmt.Sprintf("block range %#x+%#x", r[0], r[1]), add: func(p *guests.Probe) {
 			for _, nr := range []uint64{hcBlockRead, hcBlockWrite} {
 				p.Hypercall(nr, scratch, n(2), n(r[0]), n(buffer), n(r[1]), n(0))
-				p.Do(p.Move(guest.At32(scratch+32)).Equals(n(resultEINVAL), 2))
+				p.Do(p.Move(guests.At32(scratch+32)).Equals(n(resultEINVAL), 2))
 			}
 		}})
 	}
@@ -183,49 +185,49 @@ func badHandles() (all []attack) {
 
 // badPorts are port accesses that are no hypercall.
 func badPorts() (all []attack) {
-	n := guest.N
-	add := func(name string, port int, f func(p *guest.Probe) guest.Step) {
+	n := guests.N
+	add := func(name string, port int, f func(p *guests.Probe) guests.Step) {
 		all = append(all, attack{name: name, want: fmt.Sprintf("port=0x%x", port),
-			add: func(p *guest.Probe) { p.Do(f(p)) }})
+			add: func(p *guests.Probe) { p.Do(f(p)) }})
 	}
 	for _, port := range []int{0, 0x20, 0x60, 0x80, 0xcf8, 0x4ff, 0x509, 0x50c, 0x5ff, 0x600, 0x601, 0xffff} {
-		add(fmt.Sprintf("out to port %#x", port), port, func(p *guest.Probe) guest.Step { return p.Out32(n(uint64(port)), n(scratch)) })
-		add(fmt.Sprintf("in from port %#x", port), port, func(p *guest.Probe) guest.Step { return p.In32(n(uint64(port))) })
+		add(fmt.Sprintf("out to port %#x", port), port, func(p *guests.Probe) guests.Step { return p.Out32(n(uint64(port)), n(scratch)) })
+		add(fmt.Sprintf("in from port %#x", port), port, func(p *guests.Probe) guests.Step { return p.In32(n(uint64(port))) })
 	}
-	add("8 bits", 0x502, func(p *guest.Probe) guest.Step { return p.Out8(n(0x502), n(scratch)) })
-	add("16 bits", 0x502, func(p *guest.Probe) guest.Step { return p.Out16(n(0x502), n(scratch)) })
+	add("8 bits", 0x502, func(p *guests.Probe) guests.Step { return p.Out8(n(0x502), n(scratch)) })
+	add("16 bits", 0x502, func(p *guests.Probe) guests.Step { return p.Out16(n(0x502), n(scratch)) })
 	all = append(all, attack{name: "hypercall 0", want: "num=0",
-		add: func(p *guest.Probe) { p.Do(p.Out32(n(0x500), n(scratch))) }})
+		add: func(p *guests.Probe) { p.Do(p.Out32(n(0x500), n(scratch))) }})
 	// Where KVM takes one element at a time this is a hypercall like any other.
 	// mov edx, 0x502; mov esi, buffer; mov ecx, 3; rep outsd
 	code := []byte{0xba, 2, 5, 0, 0, 0xbe, 0, 0x30, 0x14, 0, 0xb9, 3, 0, 0, 0, 0xf3, 0x6f, 0xc3}
 	all = append(all, attack{name: "string", want: "port=0x502|gpa=0x0, sz=16",
-		add: func(p *guest.Probe) { p.Do(p.Execute(n(p.Code(code)))) }})
+		add: func(p *guests.Probe) { p.Do(p.Execute(n(p.Code(code)))) }})
 	return all
 }
 
 // badMemory are accesses that the guest's page tables forbid.
 func badMemory() (all []attack) {
-	n := guest.N
+	n := guests.N
 	const fault = "host/guest translation fault"
-	add := func(cpl, name, want string, f func(p *guest.Probe) guest.Step) {
-		all = append(all, attack{name: name, cpl: cpl, want: want, add: func(p *guest.Probe) { p.Do(f(p)) }})
+	add := func(cpl, name, want string, f func(p *guests.Probe) guests.Step) {
+		all = append(all, attack{name: name, cpl: cpl, want: want, add: func(p *guests.Probe) { p.Do(f(p)) }})
 	}
-	store := func(addr uint64) func(p *guest.Probe) guest.Step {
-		return func(p *guest.Probe) guest.Step { return p.Store64(n(addr), n(0)) }
+	store := func(addr uint64) func(p *guests.Probe) guests.Step {
+		return func(p *guests.Probe) guests.Step { return p.Store64(n(addr), n(0)) }
 	}
 	add("", "write to text", fault, store(text))
-	add("", "write to rodata", fault, func(p *guest.Probe) guest.Step { return p.Store64(n(p.Data(make([]byte, 8))), n(0)) })
+	add("", "write to rodata", fault, func(p *guests.Probe) guests.Step { return p.Store64(n(p.Data(make([]byte, 8))), n(0)) })
 	add("3", "write to boot info", fault, store(infoAddr))
-	add("3", "execute data", fault, func(p *guest.Probe) guest.Step { return p.Execute(n(buffer)) })
-	add("3", "execute the stack", fault, func(p *guest.Probe) guest.Step { return p.Execute(n(memEnd - 64)) })
-	add("3", "execute the command line", fault, func(p *guest.Probe) guest.Step { return p.Execute(n(infoAddr)) })
+	add("3", "execute data", fault, func(p *guests.Probe) guests.Step { return p.Execute(n(buffer)) })
+	add("3", "execute the stack", fault, func(p *guests.Probe) guests.Step { return p.Execute(n(memEnd - 64)) })
+	add("3", "execute the command line", fault, func(p *guests.Probe) guests.Step { return p.Execute(n(infoAddr)) })
 	for name, addr := range map[string]uint64{
 		"GDT": systemLinear, "gates": systemLinear + gateOffset, "TSS": systemLinear + tssPage<<12, "shim's stack": systemLinear + stackPage<<12,
 	} {
-		add("3", "read the "+name, fault, func(p *guest.Probe) guest.Step { return p.Load8(n(addr)) })
+		add("3", "read the "+name, fault, func(p *guests.Probe) guests.Step { return p.Load8(n(addr)) })
 		add("3", "write the "+name, fault, store(addr))
-		add("3", "execute the "+name, fault, func(p *guest.Probe) guest.Step { return p.Execute(n(addr)) })
+		add("3", "execute the "+name, fault, func(p *guests.Probe) guests.Step { return p.Execute(n(addr)) })
 	}
 	for name, addr := range map[string]uint64{
 		"zero": 0, "low memory": tables, "past memory": memEnd, "system area": systemPhys,
@@ -235,7 +237,7 @@ func badMemory() (all []attack) {
 	}
 	for name, msr := range map[string]uint64{"clock": 0x12, "new clock": 0x4b564d01, "stolen time": 0x4b564d03, "end of interrupt": 0x4b564d04} {
 		code := []byte{0xb9, byte(msr), byte(msr >> 8), byte(msr >> 16), byte(msr >> 24), 0xb8, 1, 0x30, 0x14, 0, 0x31, 0xd2, 0x0f, 0x30, 0xc3}
-		add("0", "have KVM write the "+name, "triple fault", func(p *guest.Probe) guest.Step { return p.Execute(n(p.Code(code))) })
+		add("0", "have KVM write the "+name, "triple fault", func(p *guests.Probe) guests.Step { return p.Execute(n(p.Code(code))) })
 	}
 	return all
 }
@@ -283,8 +285,8 @@ func badInstructions() (all []attack) {
 		{"sysenter", "#", []byte{0x0f, 0x34}},
 	} {
 		code := append(append([]byte(nil), i.code...), 0xc3)
-		all = append(all, attack{name: i.name, cpl: "3", want: i.want, add: func(p *guest.Probe) {
-			p.Do(p.Execute(guest.N(p.Code(code))))
+		all = append(all, attack{name: i.name, cpl: "3", want: i.want, add: func(p *guests.Probe) {
+			p.Do(p.Execute(guests.N(p.Code(code))))
 		}})
 	}
 	return all

@@ -2,6 +2,8 @@ package kvmhvt
 
 import (
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/image"
 )
 
 // blockDevice is a block device of the guest.
@@ -17,17 +19,16 @@ func (d *blockDevice) contains(offset, n uint64) bool {
 }
 
 func (s *services) blockRead(addr uint64) error {
-	return s.blockCall("block read", addr, (*guestMemory).writable, unix.Pread, &s.stats.BytesIn)
+	return s.blockCall("block read", addr, unix.SYS_PREAD64, image.W, &s.stats.BytesIn)
 }
 
 func (s *services) blockWrite(addr uint64) error {
-	return s.blockCall("block write", addr, (*guestMemory).readable, unix.Pwrite, &s.stats.BytesOut)
+	return s.blockCall("block write", addr, unix.SYS_PWRITE64, image.R, &s.stats.BytesOut)
 }
 
 // blockCall transfers between a device and memory that the guest has the right
 // kind of access to, and counts the bytes.
-func (s *services) blockCall(what string, addr uint64, memory func(m *guestMemory, what string, addr, n uint64) ([]byte, error),
-	call func(fd int, b []byte, offset int64) (int, error), count *uint64) error {
+func (s *services) blockCall(what string, addr uint64, nr uintptr, access image.Prot, count *uint64) error {
 	t, err := s.blockTransfer(what, addr)
 	if err != nil {
 		return err
@@ -37,11 +38,11 @@ func (s *services) blockCall(what string, addr uint64, memory func(m *guestMemor
 		t.result(resultEINVAL, 0)
 		return nil
 	}
-	b, err := memory(&s.mem, what, t.data, t.length)
+	b, err := s.mem.slice(what, t.data, t.length, access)
 	if err != nil {
 		return err
 	}
-	if !all(call, d.fd, b, t.offset) {
+	if !transferAll(nr, d.fd, b, t.offset) {
 		t.result(resultEUnspc, 0)
 		return nil
 	}
@@ -50,15 +51,15 @@ func (s *services) blockCall(what string, addr uint64, memory func(m *guestMemor
 	return nil
 }
 
-// all calls pread or pwrite until all of b is transferred. It is false on an
-// error, or when the file has become shorter.
-func all(call func(fd int, b []byte, offset int64) (int, error), fd int, b []byte, offset uint64) bool {
+// transferAll calls pread64 or pwrite64 until all of b is transferred. It is
+// false on an error, or when the file has become shorter.
+func transferAll(nr uintptr, fd int, b []byte, offset uint64) bool {
 	for len(b) > 0 {
-		n, err := call(fd, b, int64(offset))
-		if err == unix.EINTR {
+		n, errno := transferAt(nr, fd, b, offset)
+		if errno == unix.EINTR {
 			continue
 		}
-		if err != nil || n <= 0 {
+		if errno != 0 || n <= 0 || n > len(b) {
 			return false
 		}
 		b, offset = b[n:], offset+uint64(n)

@@ -4,16 +4,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
+	"gocat/internal/abi"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
-// MaxArgs is the longest guest command line in bytes, without its NUL.
-const MaxArgs = cmdlineSize - 1
-
-// bootInfo is what the guest is told at its start (struct hvt_boot_info).
+// bootInfo is what the tender tells the guest at its start (struct
+// hvt_boot_info).
 type bootInfo struct {
 	memSize, kernelEnd uint64
 	tscHz              uint64
@@ -24,18 +22,12 @@ type bootInfo struct {
 
 // bootInfoSize is the size of struct hvt_boot_info in bytes, with the fields
 // that Solo5 0.11 appended. Older guests do not look at those.
-const bootInfoSize = 56
+const bootInfoSize = abi.HVTBootSize
 
 // write puts the boot info, the manifest and the command line into low guest
 // memory. Host descriptors are not the guest's business and written as 0.
 func (b *bootInfo) write(mem []byte) error {
-	if len(b.args) > MaxArgs {
-		return fmt.Errorf("guest command line of %d bytes: at most %d", len(b.args), MaxArgs)
-	}
-	if strings.IndexByte(b.args, 0) >= 0 {
-		return fmt.Errorf("guest command line has a NUL byte at %d", strings.IndexByte(b.args, 0))
-	}
-	manifest := slices.Clone(b.manifest)
+	manifest := image.Manifest(raw.Clone(b.manifest))
 	for i := range manifest {
 		manifest[i].HostFD = 0
 	}
@@ -43,8 +35,8 @@ func (b *bootInfo) write(mem []byte) error {
 	cmdlineAddr := manifestAddr + uint64(manifest.Size())
 
 	le := binary.LittleEndian
-	out := make([]byte, 0, bootInfoSize+manifest.Size()+cmdlineSize)
-	for _, v := range []uint64{b.memSize, b.kernelEnd, b.tscHz, cmdlineAddr, manifestAddr} {
+	out := raw.Slice[byte](0, bootInfoSize+manifest.Size()+len(b.args))
+	for _, v := range [...]uint64{b.memSize, b.kernelEnd, b.tscHz, cmdlineAddr, manifestAddr} {
 		out = le.AppendUint64(out, v)
 	}
 	features := uint32(featureFullWrites)

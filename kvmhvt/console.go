@@ -14,14 +14,11 @@ type console struct {
 // terminal takes nothing, also when someone else made it non-blocking.
 func (c *console) write(b []byte) error {
 	for len(b) > 0 {
-		n, err := unix.Write(c.fd, b)
-		switch err {
-		case nil:
-			b = b[n:]
+		n, errno := writeOnce(c.fd, b)
+		switch errno {
+		case 0:
+			b = b[min(max(n, 0), len(b)):]
 		case unix.EINTR:
-			if c.waits.ending != nil && c.waits.ending.Load() {
-				return errEnding
-			}
 		case unix.EAGAIN:
 			if err := c.waits.writable(c.fd); err != nil {
 				return err
@@ -29,7 +26,7 @@ func (c *console) write(b []byte) error {
 		case unix.EPIPE:
 			return brokenPipe("console")
 		default:
-			return stopf("Could not write to the console: %v", err)
+			return because("Could not write to the console: ").errno(errno).err()
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ const (
 )
 
 // iomapOffset is where the I/O permission bitmap begins in the TSS, directly
-// behind its 104 bytes.
+// after its 104 bytes.
 const iomapOffset = 104
 
 // hlt is the instruction HLT. At privilege level 0 it leaves the virtual

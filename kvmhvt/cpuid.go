@@ -1,10 +1,12 @@
 package kvmhvt
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
+	"gocat/internal/x86"
 )
 
 // maxCPUID is the most leaves KVM is asked for; hosts have 30 to 60.
@@ -28,9 +30,10 @@ type cpuid struct {
 // supportedCPUID is what the host's KVM supports, cut down by maskCPUID. kvm is
 // /dev/kvm.
 func supportedCPUID(kvm int) (*cpuid, error) {
-	c := &cpuid{n: maxCPUID}
-	if err := ioctlPtr(kvm, kvmGetSupportedCPU, c); err != nil {
-		return nil, &Error{"get supported CPUID", err, ""}
+	c := raw.New[cpuid]()
+	c.n = maxCPUID
+	if errno := ioctlPtr(kvm, kvmGetSupportedCPUID, c); errno != 0 {
+		return nil, &Error{"get supported CPUID", errno, ""}
 	}
 	if c.n > maxCPUID {
 		return nil, &Error{"get supported CPUID", fmt.Errorf("%d leaves: %w", c.n, unix.E2BIG), ""}
@@ -39,9 +42,21 @@ func supportedCPUID(kvm int) (*cpuid, error) {
 	return c, nil
 }
 
+// features returns the bits of x86.Groups in c.
+func (c *cpuid) features() (f [len(x86.Groups)]uint64) {
+	for i := range c.entries[:c.n] {
+		for j := range x86.Groups {
+			if e := &c.entries[i]; e.function == x86.Groups[j].Leaf && e.index == 0 {
+				f[j] = uint64(e.ebx) | uint64(e.ecx)<<32
+			}
+		}
+	}
+	return f
+}
+
 func (m *machine) setCPUID(c *cpuid) error {
-	if err := ioctlPtr(m.vcpu, kvmSetCPUID2, c); err != nil {
-		return &Error{"set CPUID", err, ""}
+	if errno := ioctlPtr(m.vcpu, kvmSetCPUID2, c); errno != 0 {
+		return &Error{"set CPUID", errno, ""}
 	}
 	return nil
 }
@@ -51,11 +66,14 @@ func (m *machine) setCPUID(c *cpuid) error {
 // write the time and more to its memory. Before setCPUID; kernels that do not
 // know it go without.
 func (m *machine) enforceParavirtual() error {
-	err := ioctlPtr(m.vcpu, kvmEnableCap, &enableCap{capability: kvmCapEnforcePV, args: [4]uint64{1}})
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTTY) {
-		return &Error{"enforce the features of KVM's own", err, ""}
+	c := raw.New[enableCap]()
+	c.capability, c.args[0] = kvmCapEnforcePV, 1
+	switch errno := ioctlPtr(m.vcpu, kvmEnableCap, c); errno {
+	case 0, unix.EINVAL, unix.ENOTTY:
+		return nil
+	default:
+		return &Error{"enforce the features of KVM's own", errno, ""}
 	}
-	return nil
 }
 
 // Bits of CPUID's answers (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E).

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -22,15 +22,15 @@ func cpuidCode(leaf uint32) []byte {
 // TestCPUID reads what a guest sees where KVM answers for sure, at privilege
 // level 0: at level 3 some hosts' processors answer directly.
 func TestCPUID(t *testing.T) {
-	p := guest.NewProbe(image.HVT)
+	p := guests.NewProbe(image.HVT)
 	ask := func(leaf uint32, status uint64, checks ...[3]uint64) {
-		p.Do(p.Execute(guest.N(p.Code(cpuidCode(leaf)))))
+		p.Do(p.Execute(guests.N(p.Code(cpuidCode(leaf)))))
 		for _, c := range checks { // word, mask, wanted bits
 			// mov eax, [buffer+4*word]; and eax, mask; ret
 			at, mask := uint32(buffer+4*c[0]), uint32(c[1])
 			code := []byte{0x8b, 0x04, 0x25, byte(at), byte(at >> 8), byte(at >> 16), byte(at >> 24),
 				0x25, byte(mask), byte(mask >> 8), byte(mask >> 16), byte(mask >> 24), 0xc3}
-			p.Do(p.Execute(guest.N(p.Code(code))).Equals(guest.N(c[2]), status))
+			p.Do(p.Execute(guests.N(p.Code(code))).Equals(guests.N(c[2]), status))
 		}
 	}
 	const ecx, ebx, edx = 2, 1, 3

@@ -9,6 +9,7 @@
 // for, and a guest has no access to control registers or model-specific
 // registers. Config.CPL chooses Solo5's own arrangement, privilege level 0.
 //
-// Run confines the calling process before the first guest instruction and for
-// good: after it the process can do little but report and exit.
+// Run confines the calling process before the first guest instruction, and this
+// cannot be undone: afterwards the process can do little more than report and
+// exit.
 package kvmhvt

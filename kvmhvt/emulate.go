@@ -1,13 +1,6 @@
 package kvmhvt
 
-import (
-	"bytes"
-	"fmt"
-
-	"golang.org/x/arch/x86/x86asm"
-
-	"gocat/internal/image"
-)
+import "gocat/internal/image"
 
 // cpu is the processor as a guest at privilege level 3 believes to have it: at
 // level 0. The tender emulates what the two differ in.
@@ -34,161 +27,211 @@ const (
 // maxInstruction is the longest instruction in bytes.
 const maxInstruction = 15
 
-// fetch decodes the instruction at rip. raw is nil when there is none, and valid
+// fetch decodes the instruction at rip. code is nil when there is none, and valid
 // until the next call.
-func (c *cpu) fetch() (inst x86asm.Inst, raw []byte) {
+func (c *cpu) fetch() (in instruction, code []byte) {
 	n := min(maxInstruction, c.mem.layout.size-min(c.rip, c.mem.layout.size))
-	raw, err := c.mem.slice("instruction", c.rip, n, image.R)
+	code, err := c.mem.slice("instruction", c.rip, n, image.R)
 	if err != nil || n == 0 {
-		return inst, nil
+		return in, nil
 	}
-	raw = c.code[:copy(c.code[:], raw)]
-	inst, err = x86asm.Decode(raw, 64)
-	if err != nil {
-		return x86asm.Inst{}, raw
-	}
-	return inst, raw
+	code = c.code[:copy(c.code[:], code)]
+	return decode(code), code
 }
 
 // privileged emulates the instruction at rip if only level 0 may execute it.
 // It is false for an instruction that faulted for another reason.
 func (c *cpu) privileged() (bool, error) {
-	inst, raw := c.fetch()
-	if raw == nil {
-		return false, nil
-	}
+	in, code := c.fetch()
 	var err error
-	switch inst.Op {
-	case x86asm.CLI, x86asm.STI, x86asm.CLTS:
+	switch in.op {
+	case opOther:
+		return false, nil
+	case opCLI, opSTI, opCLTS:
 		// There are no interrupts, and floating point is always on.
-	case x86asm.HLT:
-		return true, stopAt(c.rip, "the guest halted without an exit status: rip=%#x", c.rip)
-	case x86asm.LGDT:
-		err = c.loadTable(inst, &c.gdt)
-	case x86asm.LIDT:
-		err = c.loadTable(inst, &c.idt)
-	case x86asm.LTR:
-		err = c.loadTR(inst)
-	case x86asm.WRMSR:
+	case opMoveSegment:
+		// All segments are flat.
+	case opHLT:
+		return true, because("the guest halted without an exit status: rip=").hex(c.rip).errAt(c.rip)
+	case opLGDT:
+		err = c.loadTable(&in, &c.gdt)
+	case opLIDT:
+		err = c.loadTable(&in, &c.idt)
+	case opLTR:
+		err = c.loadTR(&in)
+	case opWRMSR:
 		err = c.writeMSR()
-	case x86asm.RDMSR:
+	case opRDMSR:
 		err = c.readMSR()
-	case x86asm.MOV:
-		err = c.moveSpecial(&inst, raw)
-	case x86asm.LRET:
-		return true, c.farReturn(inst)
-	case x86asm.IRETQ:
-		return true, c.interruptReturn()
-	case x86asm.OUT, x86asm.IN, x86asm.OUTSB, x86asm.OUTSW, x86asm.OUTSD, x86asm.INSB, x86asm.INSW, x86asm.INSD:
-		return true, stopAt(c.rip, "Invalid guest port access: port=0x%x: rip=%#x", c.port(inst), c.rip)
-	default:
-		if !onlyLevel0(inst.Op, raw) {
-			return false, nil
+	case opReadControl:
+		err = c.readControl(&in)
+	case opWriteControl:
+		err = c.writeControl(&in)
+	case opFarReturn:
+		return true, c.farReturn(&in)
+	case opInterruptReturn:
+		if in.wide {
+			return true, c.interruptReturn()
 		}
 		err = errUnknown
+	case opPort, opPortImmediate:
+		port := in.imm
+		if in.op == opPort {
+			port = uint16(c.rdx)
+		}
+		return true, because("Invalid guest port access: port=").hex(uint64(port)).text(": rip=").hex(c.rip).errAt(c.rip)
+	default:
+		err = errUnknown
 	}
-	if err == errOther {
+	if err == nil {
+		c.rip += uint64(in.size)
+		return true, nil
+	}
+	switch s, _ := err.(*stop); s {
+	case errOther:
 		return false, nil
+	case errUnknown:
+		because("the guest at privilege level 3 used an instruction that is not emulated: ")
+		reason.instruction(&in, code)
+		reason.text(": ").registers(c.regs)
+		return true, reason.text(": level 0 runs such guests").errAt(c.rip)
 	}
-	if err == errUnknown {
-		return true, stopAt(c.rip, "the guest at privilege level 3 used an instruction that is not emulated: %s: %s: --cpl=0 runs such guests", disassemble(inst, raw), c.regs)
+	return true, err
+}
+
+// inRow is how many instructions are emulated at most because of one exception.
+const inRow = 8
+
+// following emulates instructions that come next and would leave the guest as well,
+// whatever they do: each exit that is saved is many times their cost. They lie in a
+// page that the guest was executing.
+func (c *cpu) following(page uint64) error {
+	for range inRow - 1 {
+		in, _ := c.fetch()
+		switch in.op {
+		case opLGDT, opLIDT, opLTR, opWRMSR:
+		default:
+			return nil
+		}
+		if c.rip/image.PageSize != page || (c.rip+uint64(in.size)-1)/image.PageSize != page || c.rflags&flagTF != 0 {
+			return nil
+		}
+		if done, err := c.privileged(); !done || err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return true, err
-	}
-	c.rip += uint64(inst.Len)
-	return true, nil
+	return nil
 }
 
 // Reasons not to emulate an instruction.
 var (
-	errUnknown error = &stop{status: 1, reason: "not emulated"}
-	errOther   error = &stop{status: 1, reason: "not privileged"}
+	errUnknown = &stop{status: 1, reason: "not emulated"}
+	errOther   = &stop{status: 1, reason: "not privileged"}
 )
 
-// onlyLevel0 says whether an instruction that raised #GP did so because of the
-// privilege level, besides those that privileged knows.
-func onlyLevel0(op x86asm.Op, raw []byte) bool {
-	switch op {
-	case x86asm.INVD, x86asm.WBINVD, x86asm.INVLPG, x86asm.INVPCID, x86asm.LLDT, x86asm.LMSW,
-		x86asm.SWAPGS, x86asm.SYSRET, x86asm.SYSEXIT, x86asm.XSETBV, x86asm.RDPMC, x86asm.MONITOR, x86asm.MWAIT,
-		x86asm.IRET, x86asm.IRETD, x86asm.XRSTORS64, x86asm.XRSTORS:
-		return true
-	}
-	// What the decoder does not know and is in the group of system instructions.
-	return op == 0 && len(raw) > 1 && raw[0] == 0x0f && raw[1] == 0x01
-}
-
-// disassemble is an instruction in words and bytes; raw may be longer.
-func disassemble(inst x86asm.Inst, raw []byte) string {
-	if inst.Op == 0 {
-		return fmt.Sprintf("unknown (% x)", raw)
-	}
-	// Not by inst.String, which would have every process initialise its names.
-	words, sep := inst.Op.String(), " "
-	for _, a := range inst.Args {
-		if a == nil {
-			break
-		}
-		words += sep + a.String()
-		sep = ", "
-	}
-	return fmt.Sprintf("%s (% x)", words, raw[:inst.Len])
-}
-
-func (r *regs) String() string {
-	return fmt.Sprintf("rip=%#x rsp=%#x rflags=%#x rax=%#x rbx=%#x rcx=%#x rdx=%#x rsi=%#x rdi=%#x rbp=%#x r8=%#x r9=%#x r10=%#x r11=%#x r12=%#x r13=%#x r14=%#x r15=%#x",
-		r.rip, r.rsp, r.rflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15)
-}
-
-// register returns where a general register is, or nil.
-func (r *regs) register(reg x86asm.Reg) *uint64 {
-	all := [...]*uint64{&r.rax, &r.rcx, &r.rdx, &r.rbx, &r.rsp, &r.rbp, &r.rsi, &r.rdi,
-		&r.r8, &r.r9, &r.r10, &r.r11, &r.r12, &r.r13, &r.r14, &r.r15}
-	var i x86asm.Reg
-	switch {
-	case reg >= x86asm.RAX && reg <= x86asm.R15:
-		i = reg - x86asm.RAX
-	case reg >= x86asm.EAX && reg <= x86asm.R15L:
-		i = reg - x86asm.EAX
-	case reg >= x86asm.AX && reg <= x86asm.R15W:
-		i = reg - x86asm.AX
+// instruction appends an instruction in words and bytes; code may be longer.
+func (l *line) instruction(in *instruction, code []byte) *line {
+	switch in.op {
+	case opOther, opUnknown:
+		return l.text("unknown (").bytes(code).text(")")
+	case opReadControl:
+		l.text("MOV ").register(in.rm).text(", CR").decimal(uint64(in.reg))
+	case opWriteControl:
+		l.text("MOV CR").decimal(uint64(in.reg)).text(", ").register(in.rm)
 	default:
-		return nil
+		l.text(opNames[in.op])
 	}
-	return all[i]
+	return l.text(" (").bytes(code[:in.size]).text(")")
+}
+
+// register appends the name of a general register.
+func (l *line) register(n uint8) *line {
+	if n >= 8 {
+		return l.text("R").decimal(uint64(n))
+	}
+	return l.text("RAXRCXRDXRBXRSPRBPRSIRDI"[3*n:][:3])
+}
+
+// registers appends all general registers.
+func (l *line) registers(r *regs) *line {
+	all := [...]struct {
+		name  string
+		value uint64
+	}{
+		{"rip=", r.rip}, {" rsp=", r.rsp}, {" rflags=", r.rflags}, {" rax=", r.rax}, {" rbx=", r.rbx}, {" rcx=", r.rcx}, {" rdx=", r.rdx},
+		{" rsi=", r.rsi}, {" rdi=", r.rdi}, {" rbp=", r.rbp}, {" r8=", r.r8}, {" r9=", r.r9}, {" r10=", r.r10}, {" r11=", r.r11},
+		{" r12=", r.r12}, {" r13=", r.r13}, {" r14=", r.r14}, {" r15=", r.r15},
+	}
+	for i := range all {
+		l.text(all[i].name).hex(all[i].value)
+	}
+	return l
+}
+
+// register returns where the general register of a number is.
+func (r *regs) register(n uint8) *uint64 {
+	switch n & 15 {
+	case 0:
+		return &r.rax
+	case 1:
+		return &r.rcx
+	case 2:
+		return &r.rdx
+	case 3:
+		return &r.rbx
+	case 4:
+		return &r.rsp
+	case 5:
+		return &r.rbp
+	case 6:
+		return &r.rsi
+	case 7:
+		return &r.rdi
+	case 8:
+		return &r.r8
+	case 9:
+		return &r.r9
+	case 10:
+		return &r.r10
+	case 11:
+		return &r.r11
+	case 12:
+		return &r.r12
+	case 13:
+		return &r.r13
+	case 14:
+		return &r.r14
+	}
+	return &r.r15
 }
 
 // address returns the linear address of a memory operand.
-func (c *cpu) address(inst x86asm.Inst, m x86asm.Mem) uint64 {
-	a := uint64(m.Disp)
-	if m.Base == x86asm.RIP {
-		a += c.rip + uint64(inst.Len)
-	} else if r := c.register(m.Base); r != nil {
-		a += *r
+func (c *cpu) address(in *instruction) uint64 {
+	a := uint64(in.disp)
+	switch {
+	case in.base == ripRegister:
+		a += c.rip + uint64(in.size)
+	case in.base != noRegister:
+		a += *c.register(uint8(in.base))
 	}
-	if r := c.register(m.Index); r != nil {
-		a += *r * uint64(m.Scale)
+	if in.index != noRegister {
+		a += *c.register(uint8(in.index)) << in.scale
 	}
-	if inst.AddrSize == 32 {
+	if in.addr32 {
 		a = uint64(uint32(a))
 	}
-	switch m.Segment {
-	case x86asm.FS:
+	switch in.segment {
+	case 0x64:
 		a += c.fsBase
-	case x86asm.GS:
+	case 0x65:
 		a += c.gsBase
 	}
 	return a
 }
 
 // loadTable emulates LGDT and LIDT: the values are only remembered.
-func (c *cpu) loadTable(inst x86asm.Inst, t *dtable) error {
-	m, ok := inst.Args[0].(x86asm.Mem)
-	if !ok {
-		return errUnknown
-	}
-	b, err := c.mem.readable(inst.Op.String(), c.address(inst, m), 10)
+func (c *cpu) loadTable(in *instruction, t *dtable) error {
+	b, err := c.mem.readable(opNames[in.op], c.address(in), 10)
 	if err != nil {
 		return err
 	}
@@ -198,73 +241,45 @@ func (c *cpu) loadTable(inst x86asm.Inst, t *dtable) error {
 }
 
 // loadTR emulates LTR: the selector is only remembered.
-func (c *cpu) loadTR(inst x86asm.Inst) error {
-	v, err := c.read16(inst, inst.Args[0])
-	c.tr = v
+func (c *cpu) loadTR(in *instruction) error {
+	if !in.memory {
+		c.tr = uint16(*c.register(in.rm))
+		return nil
+	}
+	b, err := c.mem.readable("LTR", c.address(in), 2)
+	if err == nil {
+		c.tr = uint16(b[0]) | uint16(b[1])<<8
+	}
 	return err
 }
 
-// read16 reads a 16-bit operand.
-func (c *cpu) read16(inst x86asm.Inst, arg x86asm.Arg) (uint16, error) {
-	switch a := arg.(type) {
-	case x86asm.Reg:
-		if r := c.register(a); r != nil {
-			return uint16(*r), nil
-		}
-	case x86asm.Mem:
-		b, err := c.mem.readable(inst.Op.String(), c.address(inst, a), 2)
-		if err != nil {
-			return 0, err
-		}
-		return uint16(b[0]) | uint16(b[1])<<8, nil
-	}
-	return 0, errUnknown
-}
-
-// moveSpecial emulates MOV to segment registers and from and to control
-// registers. Writes that would change a control register are not known.
-func (c *cpu) moveSpecial(inst *x86asm.Inst, raw []byte) error {
-	dst, _ := inst.Args[0].(x86asm.Reg)
-	src, _ := inst.Args[1].(x86asm.Reg)
-	switch {
-	case dst >= x86asm.ES && dst <= x86asm.GS:
-		return nil // all segments are flat
-	case src >= x86asm.CR0 && src <= x86asm.CR15:
-		setControlLen(inst, raw)
-		v, ok := c.control(src)
-		r := c.register(dst)
-		if !ok || r == nil {
-			return errUnknown
-		}
-		*r = v
-		return nil
-	case dst >= x86asm.CR0 && dst <= x86asm.CR15:
-		setControlLen(inst, raw)
-		v, ok := c.control(dst)
-		r := c.register(src)
-		if !ok || r == nil || *r != v {
-			return errUnknown
-		}
-		return nil
-	case dst >= x86asm.DR0 && dst <= x86asm.DR15, src >= x86asm.DR0 && src <= x86asm.DR15:
+// readControl emulates MOV from a control register.
+func (c *cpu) readControl(in *instruction) error {
+	v, ok := c.control(in.reg)
+	if !ok {
 		return errUnknown
 	}
-	return errOther
+	*c.register(in.rm) = v
+	return nil
 }
 
-// setControlLen corrects the length of a MOV from or to a control register: its
-// operand is a register whatever the mod field says, and the decoder counts the
-// bytes that a memory operand would have. Prefixes are never 0x0f.
-func setControlLen(inst *x86asm.Inst, raw []byte) { inst.Len = bytes.IndexByte(raw, 0x0f) + 3 }
+// writeControl emulates a MOV to a control register that changes nothing. Others
+// are not known.
+func (c *cpu) writeControl(in *instruction) error {
+	if v, ok := c.control(in.reg); !ok || *c.register(in.rm) != v {
+		return errUnknown
+	}
+	return nil
+}
 
 // control returns the value of a control register that a guest may see.
-func (c *cpu) control(reg x86asm.Reg) (uint64, bool) {
-	switch reg {
-	case x86asm.CR0:
+func (c *cpu) control(n uint8) (uint64, bool) {
+	switch n {
+	case 0:
 		return cr0Init, true
-	case x86asm.CR2:
+	case 2:
 		return c.cr2, true
-	case x86asm.CR4:
+	case 4:
 		return cr4Init, true
 	}
 	return 0, false
@@ -313,36 +328,33 @@ func (c *cpu) readMSR() error {
 // canonical says whether the upper bits of an address repeat bit 47.
 func canonical(a uint64) bool { return uint64(int64(a<<16)>>16) == a }
 
-// pop reads n words from the guest's stack, without removing them.
-func (c *cpu) pop(what string, n int) ([]uint64, error) {
+// pop reads n words from the guest's stack, of which no more than five are ever
+// wanted, without removing them.
+func (c *cpu) pop(what string, n int) (v [5]uint64, err error) {
 	b, err := c.mem.readable(what, c.rsp, uint64(8*n))
 	if err != nil {
-		return nil, err
+		return v, err
 	}
-	v := make([]uint64, n)
-	for i := range v {
+	for i := range v[:n] {
 		v[i] = load64(b, 8*i)
 	}
 	return v, nil
 }
 
-// farReturn emulates a 64-bit LRET. The code segment stays.
-func (c *cpu) farReturn(inst x86asm.Inst) error {
-	if inst.DataSize != 64 {
+// farReturn emulates a 64-bit RET FAR. The code segment stays.
+func (c *cpu) farReturn(in *instruction) error {
+	if !in.wide {
 		return errUnknownFar
 	}
 	v, err := c.pop("far return", 2)
 	if err != nil {
 		return err
 	}
-	c.rip, c.rsp = v[0], c.rsp+16
-	if n, ok := inst.Args[0].(x86asm.Imm); ok {
-		c.rsp += uint64(n)
-	}
+	c.rip, c.rsp = v[0], c.rsp+16+uint64(in.imm)
 	return c.checkRIP()
 }
 
-var errUnknownFar error = &stop{status: 1, reason: "the guest used a 32-bit far return, which is not emulated: --cpl=0 runs such guests"}
+var errUnknownFar = &stop{status: 1, reason: "the guest used a 32-bit far return, which is not emulated at privilege level 3: level 0 runs such guests"}
 
 // interruptReturn emulates IRETQ. The segments stay.
 func (c *cpu) interruptReturn() error {
@@ -356,7 +368,7 @@ func (c *cpu) interruptReturn() error {
 
 func (c *cpu) checkRIP() error {
 	if !canonical(c.rip) {
-		return stopf("the guest returned to %#x, which is no address", c.rip)
+		return because("the guest returned to ").hex(c.rip).text(", which is no address").err()
 	}
 	return nil
 }
@@ -366,14 +378,4 @@ func (c *cpu) checkRIP() error {
 func userFlags(f uint64) uint64 {
 	const settable = 0xcd5 | flagTF | flagRF | flagAC | 1<<21
 	return f&settable | flagFixed | flagIOPL3
-}
-
-// port is the port that a port instruction accesses.
-func (c *cpu) port(inst x86asm.Inst) uint16 {
-	for _, a := range inst.Args {
-		if n, ok := a.(x86asm.Imm); ok {
-			return uint16(uint8(n))
-		}
-	}
-	return uint16(c.rdx)
 }

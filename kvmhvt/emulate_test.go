@@ -1,12 +1,13 @@
 package kvmhvt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -82,6 +83,57 @@ func TestEmulate(t *testing.T) {
 	}
 }
 
+// TestFollowing has instructions that are emulated with the one before, and some that
+// must not be: what need not leave the guest, and what lies in another page, which may
+// not be executable.
+func TestFollowing(t *testing.T) {
+	const at = minBase + 0x100
+	ltr := []byte{0x41, 0x0f, 0x00, 0xd9} // ltr r9w
+	repeat := func(n int) []byte { return bytes.Repeat(ltr, n) }
+	for name, tt := range map[string]struct {
+		code  []byte
+		setup func(c *cpu)
+		size  uint64 // how far the guest is when it goes on
+		lack  string // in the error that ends it
+	}{
+		"alone":          {append(repeat(1), 0x90), nil, 4, ""},
+		"three":          {append(append(repeat(2), 0x0f, 0x30), 0x90), func(c *cpu) { c.rcx = msrFSBase }, 10, ""},
+		"out":            {append(repeat(2), 0xef), nil, 8, ""},
+		"cli":            {append(repeat(2), 0xfa), nil, 8, ""},
+		"mov from cr0":   {append(repeat(2), 0x0f, 0x20, 0xc0), nil, 8, ""},
+		"hlt":            {append(repeat(2), 0xf4), nil, 8, ""},
+		"very many":      {repeat(100), nil, 4 * inRow, ""},
+		"stepped":        {repeat(3), func(c *cpu) { c.rflags |= flagTF }, 4, ""},
+		"bad register":   {append(repeat(2), 0x0f, 0x30), nil, 0, "not emulated: WRMSR"},
+		"not an address": {append(repeat(2), 0x0f, 0x30), func(c *cpu) { c.rcx, c.rdx = msrFSBase, 1<<31 }, 8, ""},
+		"next page": {repeat(3), func(c *cpu) {
+			copy(c.mem.b[minBase+0x1ff8:], repeat(3))
+			c.rip = minBase + 0x1ff8
+		}, 0x1f00, ""},
+		"across pages": {nil, func(c *cpu) {
+			copy(c.mem.b[minBase+0x1ffa:], repeat(3))
+			c.rip = minBase + 0x1ffa
+		}, 0x1efe, ""},
+	} {
+		c, _ := newCPU(t, tt.code)
+		c.r9 = 24
+		if tt.setup != nil {
+			tt.setup(c)
+		}
+		d := &tender{cpu: *c}
+		err := d.deliver(vectorGP, 0)
+		if tt.lack != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.lack) {
+				t.Errorf("%s: got %v, want %q", name, err, tt.lack)
+			}
+			continue
+		}
+		if err != nil || d.cpu.rip != at+tt.size || d.cpu.tr != 24 {
+			t.Errorf("%s: %v, at %#x, want %#x", name, err, d.cpu.rip, at+tt.size)
+		}
+	}
+}
+
 // TestReflect delivers a fault to a handler on a stack of its own.
 func TestReflect(t *testing.T) {
 	c, s := newCPU(t, []byte{0x90})
@@ -124,18 +176,18 @@ func TestReflect(t *testing.T) {
 
 // TestHandlerReturns has a real guest handle a breakpoint and return from it.
 func TestHandlerReturns(t *testing.T) {
-	p := guest.NewProbe(image.HVT)
+	p := guests.NewProbe(image.HVT)
 	const idt, idtr = scratch, scratch + 0x800
 	handler := p.Code([]byte{0x48, 0xff, 0x04, 0x25, 0x00, 0x30, 0x14, 0x00, 0x48, 0xcf}) // inc qword [buffer]; iretq
 	p.Do(
-		p.Store64(guest.N(idt+3*16), guest.N(handler&0xffff|8<<16|0x8e<<40|handler>>16<<48)),
-		p.Store64(guest.N(idtr), guest.N(0xff|idt<<16)),
-		p.Execute(guest.N(p.Code(append([]byte{0x0f, 0x01, 0x1c, 0x25}, append(binary.LittleEndian.AppendUint32(nil, idtr), 0xc3)...)))),
+		p.Store64(guests.N(idt+3*16), guests.N(handler&0xffff|8<<16|0x8e<<40|handler>>16<<48)),
+		p.Store64(guests.N(idtr), guests.N(0xff|idt<<16)),
+		p.Execute(guests.N(p.Code(append([]byte{0x0f, 0x01, 0x1c, 0x25}, append(binary.LittleEndian.AppendUint32(nil, idtr), 0xc3)...)))),
 	)
 	for range 3 {
-		p.Do(p.Execute(guest.N(p.Code([]byte{0xcc, 0xc3})))) // int3; ret
+		p.Do(p.Execute(guests.N(p.Code([]byte{0xcc, 0xc3})))) // int3; ret
 	}
-	p.Do(p.Move(guest.At(buffer)).Equals(guest.N(3), 2))
+	p.Do(p.Move(guests.At(buffer)).Equals(guests.N(3), 2))
 	if r := runTender(t, probe(t, p)); r.status != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -143,11 +195,11 @@ func TestHandlerReturns(t *testing.T) {
 
 // TestExplains shows the line for an instruction that is not emulated.
 func TestExplains(t *testing.T) {
-	p := guest.NewProbe(image.HVT)
+	p := guests.NewProbe(image.HVT)
 	code := p.Code([]byte{0xb8, 0xef, 0xbe, 0xad, 0xde, 0x0f, 0x22, 0xd8})
-	p.Do(p.Execute(guest.N(code)))
+	p.Do(p.Execute(guests.N(code)))
 	r := runTender(t, probe(t, p))
-	for _, want := range []string{"MOV CR3, RAX (0f 22 d8)", fmt.Sprintf("rip=%#x", code+5), "rax=0xdeadbeef", "--cpl=0"} {
+	for _, want := range []string{"MOV CR3, RAX (0f 22 d8)", fmt.Sprintf("rip=%#x", code+5), "rax=0xdeadbeef", "level 0"} {
 		if r.status != 1 || !strings.Contains(r.stderr, want) {
 			t.Errorf("%+v lacks %q", r, want)
 		}

@@ -17,15 +17,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
 // cat writes the image of a cat.
-func cat(t testing.TB, v guest.Variant) string {
+func cat(t testing.TB, v guests.Variant) string {
 	t.Helper()
-	b, err := guest.Cat(image.HVT, v)
+	b, err := guests.Cat(image.HVT, v)
 	return write(t, b, err)
 }
 
@@ -151,7 +151,7 @@ func flags(t *testing.T, f *os.File) int {
 // exactly its input, and leaves the caller's description as it was.
 func TestEOF(t *testing.T) {
 	const input = "first line\nsecond line\n"
-	for _, v := range []guest.Variant{guest.Simple, guest.Advanced} {
+	for _, v := range []guests.Variant{guests.Simple, guests.Advanced} {
 		img := ""
 		for _, s := range sources() {
 			for _, policy := range []string{"auto", "zero"} {
@@ -189,7 +189,7 @@ func TestEOFAgain(t *testing.T) {
 			f := s.open(t, "input\n")
 			defer f.Close()
 			// Its last line before it reads says that it runs.
-			cmd := tenderCommand(t, "--eof=again", "--net:stdin=@0", cat(t, guest.Simple))
+			cmd := tenderCommand(t, "--eof=again", "--net:stdin=@0", cat(t, guests.Simple))
 			cmd.Stdin = f
 			r, w := must2(t)(os.Pipe())
 			defer r.Close()
@@ -229,10 +229,14 @@ func TestEOFAgain(t *testing.T) {
 
 // TestBulk copies 64 MiB through each cat and compares the sums.
 func TestBulk(t *testing.T) {
+	blocks := 64
+	if testing.Short() {
+		blocks = 8
+	}
 	block := make([]byte, 1<<20)
 	rnd := rand.NewChaCha8([32]byte{1})
 	rnd.Read(block)
-	for _, v := range []guest.Variant{guest.Simple, guest.Advanced} {
+	for _, v := range []guests.Variant{guests.Simple, guests.Advanced} {
 		cmd := tenderCommand(t, append([]string{"--net:stdin=@0", cat(t, v)}, quietly...)...)
 		in, out, want := must3(t, cmd)
 		got := sha256.New()
@@ -244,7 +248,7 @@ func TestBulk(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for i := range 64 {
+		for i := range blocks {
 			block[0] = byte(i)
 			want.Write(block)
 			if _, err := in.Write(block); err != nil {
@@ -284,7 +288,7 @@ func must3(t *testing.T, cmd *exec.Cmd) (io.WriteCloser, io.ReadCloser, interfac
 // TestBrokenPipe shows that nobody reading the console ends the guest as
 // SIGPIPE would.
 func TestBrokenPipe(t *testing.T) {
-	cmd := tenderCommand(t, append([]string{"--net:stdin=@0", cat(t, guest.Simple)}, quietly...)...)
+	cmd := tenderCommand(t, append([]string{"--net:stdin=@0", cat(t, guests.Simple)}, quietly...)...)
 	r, w := must2(t)(os.Pipe())
 	r.Close()
 	cmd.Stdout = w
@@ -306,7 +310,7 @@ func TestNonBlocking(t *testing.T) {
 	}
 	stdin, stdout := os.NewFile(uintptr(in[0]), "in"), os.NewFile(uintptr(out[1]), "out")
 	defer stdin.Close()
-	cmd := tenderCommand(t, append([]string{"--net:stdin=@0", cat(t, guest.Advanced)}, quietly...)...)
+	cmd := tenderCommand(t, append([]string{"--net:stdin=@0", cat(t, guests.Advanced)}, quietly...)...)
 	cmd.Stdin, cmd.Stdout = stdin, stdout
 	if err := errors.Join(unix.SetNonblock(in[0], true), unix.SetNonblock(out[1], true)); err != nil {
 		t.Fatal(err)

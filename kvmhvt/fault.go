@@ -1,15 +1,19 @@
 package kvmhvt
 
 import (
-	"fmt"
 	"math/bits"
+
+	"gocat/internal/image"
 )
 
 // Vectors of exceptions that are told apart.
 const (
+	vectorDB = 1
+	vectorBP = 3
 	vectorUD = 6
 	vectorGP = 13
 	vectorPF = 14
+	vectorAC = 17
 )
 
 // exception handles an exception that the guest caused: an instruction that is
@@ -23,7 +27,12 @@ func (c *cpu) exception(vector int, code uint64) error {
 			code &^= faultPresent
 		}
 		if code&faultPresent != 0 { // the page is there and forbids the access
-			return stopAt(c.rip, "KVM: host/guest translation fault: %s %#x, rip=%#x", accessOf(code), c.cr2, c.rip)
+			return because("KVM: host/guest translation fault: ").text(accessOf(code)).text(" ").hex(c.cr2).text(", rip=").hex(c.rip).errAt(c.rip)
+		}
+	case vectorAC: // level 0 has no alignment check, which a processor may have on for level 3
+		if c.rflags&flagAC != 0 {
+			c.rflags &^= flagAC
+			return nil
 		}
 	case vectorGP:
 		if done, err := c.privileged(); done || err != nil {
@@ -54,20 +63,22 @@ func accessOf(code uint64) string {
 // reflect delivers an exception or an interrupt to the guest's own handler, as
 // the processor would at level 0. Without one, it ends the guest.
 func (c *cpu) reflect(vector int, code uint64) error {
-	handler, stack, err := c.gate(vector)
-	if err != nil {
-		return c.unhandled(vector, code, err)
+	handler, stack, lack := c.gate(vector)
+	if lack != "" {
+		return c.unhandled(vector, code, lack)
 	}
-	frame := []uint64{c.rip, selKernelCode, c.rflags &^ flagIOPL3, c.rsp, 2 << 3}
-	if hasErrorCode(vector) {
-		frame = append([]uint64{code}, frame...)
+	// The error code is first, if there is one.
+	frame := [6]uint64{code, c.rip, selKernelCode, c.rflags &^ flagIOPL3, c.rsp, 2 << 3}
+	words := frame[:]
+	if !hasErrorCode(vector) {
+		words = frame[1:]
 	}
-	stack = stack&^15 - uint64(8*len(frame))
-	b, err := c.mem.writable("exception frame", stack, uint64(8*len(frame)))
-	if err != nil {
-		return c.unhandled(vector, code, err)
+	stack = stack&^15 - uint64(8*len(words))
+	if !c.mem.layout.allows(stack, uint64(8*len(words)), image.W) {
+		return c.unhandled(vector, code, "its handler's stack is not all writable guest memory")
 	}
-	for i, v := range frame {
+	b := c.mem.b[stack:][:8*len(words)]
+	for i, v := range words {
 		store64(b, 8*i, v)
 	}
 	if c.timer != nil { // as the processor's interrupt flag is cleared
@@ -78,53 +89,57 @@ func (c *cpu) reflect(vector int, code uint64) error {
 	return nil
 }
 
-// gate returns the guest's handler for a vector and the stack it wants.
-func (c *cpu) gate(vector int) (handler, stack uint64, err error) {
+// gate returns the guest's handler for a vector and the stack it wants, or what
+// it lacks to have one.
+func (c *cpu) gate(vector int) (handler, stack uint64, lack string) {
 	if uint64(vector)*16+15 > uint64(c.idt.limit) {
-		return 0, 0, fmt.Errorf("the guest has no handler")
+		return 0, 0, "the guest has no handler"
 	}
-	b, err := c.mem.readable("IDT", c.idt.base+uint64(vector)*16, 16)
-	if err != nil {
-		return 0, 0, err
+	at := c.idt.base + uint64(vector)*16
+	if !c.mem.layout.allows(at, 16, image.R) {
+		return 0, 0, "its IDT is not in guest memory"
 	}
+	b := c.mem.b[at:][:16]
 	lo, hi := load64(b, 0), load64(b, 8)
 	handler = lo&0xffff | lo>>32&0xffff0000 | hi<<32
 	if lo>>47&1 == 0 || lo>>40&0xe != 0xe || !canonical(handler) {
-		return 0, 0, fmt.Errorf("the guest's gate for it is not valid")
+		return 0, 0, "the guest's gate for it is not valid"
 	}
 	if ist := int(lo >> 32 & 7); ist != 0 {
-		stack, err = c.interruptStack(ist)
-		return handler, stack, err
+		stack, lack = c.interruptStack(ist)
+		return handler, stack, lack
 	}
-	return handler, c.rsp, nil
+	return handler, c.rsp, ""
 }
 
-// interruptStack returns an entry of the interrupt stack table in the guest's TSS.
-func (c *cpu) interruptStack(ist int) (uint64, error) {
+// interruptStack returns an entry of the interrupt stack table in the guest's
+// TSS, or what is wrong with it.
+func (c *cpu) interruptStack(ist int) (stack uint64, lack string) {
 	selector := uint64(c.tr &^ 7)
 	if selector == 0 || selector+15 > uint64(c.gdt.limit) {
-		return 0, fmt.Errorf("the guest has no task state for its handler's stack")
+		return 0, "the guest has no task state for its handler's stack"
 	}
-	d, err := c.mem.readable("GDT", c.gdt.base+selector, 16)
-	if err != nil {
-		return 0, err
+	at := c.gdt.base + selector
+	if !c.mem.layout.allows(at, 16, image.R) {
+		return 0, "its GDT is not in guest memory"
 	}
+	d := c.mem.b[at:][:16]
 	lo, hi := load64(d, 0), load64(d, 8)
-	tss := lo>>16&0xffffff | lo>>56<<24 | hi<<32
-	b, err := c.mem.readable("TSS", tss+36+8*uint64(ist-1), 8)
-	if err != nil {
-		return 0, err
+	at = lo>>16&0xffffff | lo>>56<<24 | hi<<32
+	at += 36 + 8*uint64(ist-1)
+	if !c.mem.layout.allows(at, 8, image.R) {
+		return 0, "its TSS is not in guest memory"
 	}
-	return load64(b, 0), nil
+	return load64(c.mem.b[at:][:8], 0), ""
 }
 
 // unhandled ends the guest with an exception that it cannot handle.
-func (c *cpu) unhandled(vector int, code uint64, why error) error {
-	at := ""
+func (c *cpu) unhandled(vector int, code uint64, lack string) error {
+	l := because("guest fault ").text(exceptionName(vector))
 	if vector == vectorPF {
-		at = fmt.Sprintf(" at %#x", c.cr2)
+		l.text(" at ").hex(c.cr2)
 	}
-	return stopAt(c.rip, "guest fault %s%s, error code %#x, and %v: %s", exceptionName(vector), at, code, why, c.regs)
+	return l.text(", error code ").hex(code).text(", and ").text(lack).text(": ").registers(c.regs).errAt(c.rip)
 }
 
 // hasErrorCode says whether the processor pushes an error code for a vector.
@@ -140,7 +155,7 @@ func exceptionName(vector int) string {
 	}
 	const names = "#DE#DBNMI#BP#OF#BR#UD#NM#DF#09#TS#NP#SS#GP#PF#15#MF#AC#MC#XM#VE#CP"
 	if 3*vector+3 > len(names) {
-		return fmt.Sprintf("#%d", vector)
+		return "#??"
 	}
 	return names[3*vector : 3*vector+3]
 }

@@ -55,7 +55,7 @@ func (c *cpu) state() cpuState {
 		[3]uint64{c.fsBase, c.gsBase, c.kernelGSBase}, c.gdt, c.idt, c.tr}
 }
 
-// differs lists what two states differ in, but for rip.
+// differs lists what two states differ in, except rip.
 func (s cpuState) differs(t cpuState) (what []string) {
 	for i := range s.gpr {
 		if s.gpr[i] != t.gpr[i] {
@@ -79,8 +79,8 @@ func (s cpuState) differs(t cpuState) (what []string) {
 }
 
 // mayChange says by an instruction's opcode what emulating it may change, apart
-// from rip, and how long it is, 0 for one that does not go on behind it. What is
-// nil for all that is not emulated.
+// from rip, and how long it is, 0 for one that does not continue after it. What
+// is nil for all that is not emulated.
 func mayChange(code []byte) (what []string, length int) {
 	for length < len(code) && (strings.IndexByte("\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65", code[length]) >= 0 || code[length]&0xf0 == 0x40) {
 		length++

@@ -26,7 +26,7 @@ type fuzzed struct {
 	spare []byte
 }
 
-// fuzzedFile is a file behind a device, and what the model says is in it.
+// fuzzedFile is a device's file, and what the model says is in it.
 type fuzzedFile struct {
 	fd       int
 	contents []byte // before each call
@@ -69,7 +69,7 @@ func newFuzzed(f *testing.F, ring bool) *fuzzed {
 	}
 	z.s.nets, z.s.waits.always = [image.MaxEntries]*netDevice{}, 0
 	for _, handle := range z.m.nets {
-		d := device.Device{Handle: int(handle), Type: image.Net, Kind: device.File, FD: fds[handle]}
+		d := device.Device{Handle: int(handle), Type: image.Net, Kind: device.File, FD: fds[handle], Writable: handle != 1}
 		port, err := d.Private()
 		if err != nil {
 			f.Fatal(err)
@@ -144,14 +144,14 @@ func (z *fuzzed) place(addr uint64, b []byte) {
 }
 
 // compare fails t where the tender's and the model's world differ.
-func (z *fuzzed) compare(t *testing.T, got, want outcome, err error) {
+func (z *fuzzed) compare(t *testing.T, got, want verdict, err error) {
 	t.Helper()
 	var why *stop
 	if err != nil && (!errors.As(err, &why) || why.status != 1 || why.reason == "" || strings.Contains(why.reason, "\n")) {
 		t.Errorf("error %v", err)
 	}
 	if err != nil {
-		got = stopped
+		got = isStopped
 	}
 	if got != want || z.s.status != z.m.status {
 		t.Fatalf("%+v, status %d, %v; want %+v, status %d", got, z.s.status, err, want, z.m.status)
@@ -211,7 +211,7 @@ func FuzzHypercall(f *testing.F) {
 				t.Errorf("the time is %d, between %d and %d", z.m.walltime, start, now)
 			}
 		}
-		z.compare(t, outcome{halted: halted}, z.m.hypercall(int(nr), uint64(addr)), err)
+		z.compare(t, verdict{halted: halted}, z.m.hypercall(int(nr), uint64(addr)), err)
 	})
 }
 
@@ -251,7 +251,7 @@ func FuzzRing(f *testing.F) {
 	z.m.ring = make([]byte, ringSize)
 	f.Fuzz(func(t *testing.T, requests, head, comTail uint32, entries []byte) {
 		z.reset(t)
-		r := &netRing{s: z.s, addr: fuzzMemory, b: z.s.mem.b[fuzzMemory:][:ringSize], kick: -1, entHead: head, comTail: comTail}
+		r := &netRing{s: z.s, addr: fuzzMemory, b: z.s.mem.b[fuzzMemory:][:ringSize], entHead: head, comTail: comTail}
 		copy(r.b, ring)
 		for i, b := range entries[:min(len(entries), ringSlots*ringEntrySize)] {
 			r.b[ringEntries+(int(head%ringSlots)*ringEntrySize+i)%(ringSlots*ringEntrySize)] = b
@@ -266,6 +266,6 @@ func FuzzRing(f *testing.F) {
 		if !bytes.Equal(r.b, z.m.ring) {
 			t.Error("the ring differs")
 		}
-		z.compare(t, outcome{}, want, err)
+		z.compare(t, verdict{}, want, err)
 	})
 }

@@ -1,9 +1,10 @@
 package kvmhvt
 
 import (
-	"time"
+	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // services is what hypercalls act on. It knows nothing of KVM.
@@ -40,7 +41,7 @@ func (s *services) hypercall(nr int, addr uint64) (halted bool, err error) {
 	case hcHalt:
 		return true, s.halt(addr)
 	}
-	return false, stopf("Invalid guest hypercall: num=%d", nr)
+	return false, because("Invalid guest hypercall: num=").decimal(uint64(nr)).err()
 }
 
 // walltime: struct hvt_hc_walltime {out u64 nsecs}.
@@ -49,7 +50,7 @@ func (s *services) walltime(addr uint64) error {
 	if err != nil {
 		return err
 	}
-	now := uint64(time.Now().UnixNano())
+	now := uint64(raw.Clock(unix.CLOCK_REALTIME))
 	store64(arg, 0, now)
 	if s.trace != nil {
 		s.trace.Value = now
@@ -84,12 +85,19 @@ func (s *services) puts(addr uint64) error {
 
 // poll: struct hvt_hc_poll {u64 timeout_nsecs; out u64 ready_set; out int ret}.
 func (s *services) poll(addr uint64) error {
-	arg, err := s.mem.writable("poll", addr, 24)
+	arg, err := s.mem.writable("poll", addr, pollSize)
 	if err != nil {
 		return err
 	}
+	return s.pollFor(arg, load64(arg, 0))
+}
+
+// pollSize is the size in bytes of struct hvt_hc_poll.
+const pollSize = 24
+
+// pollFor is poll with a timeout in ns.
+func (s *services) pollFor(arg []byte, timeout uint64) error {
 	s.stats.Polls++
-	timeout := load64(arg, 0)
 	if s.trace != nil {
 		s.trace.Timeout = timeout
 		s.trace.began()
@@ -151,7 +159,7 @@ func (s *services) netTransfer(what string, addr uint64) (t transfer, err error)
 	return t, nil
 }
 
-// traceTransfer tells the trace, if there is one, what the transfer is to do.
+// traceTransfer tells the trace, if there is one, what the transfer will do.
 func (s *services) traceTransfer(t *transfer) {
 	if s.trace != nil {
 		t.trace = s.trace

@@ -17,7 +17,7 @@ const fuzzMemory = 2 << 20
 
 // newServices makes hypercalls without KVM: a console, a network device at
 // handle 1 that reads zeros, one at 2 whose stream has ended, a disk of 8 KiB
-// at 3. Text is at minBase, rodata behind it.
+// at 3. Text is at minBase, rodata after it.
 func newServices(t testing.TB) *services {
 	t.Helper()
 	img := &image.Image{Target: image.HVT, Version: 2, Entry: minBase, End: minBase + 0x4000, Segments: []image.Segment{
@@ -42,13 +42,13 @@ func newServices(t testing.TB) *services {
 		t.Fatal(err)
 	}
 	disk := open(t, path, unix.O_RDWR)
-	if err := s.waits.open(nil); err != nil {
+	if err := s.waits.open(); err != nil {
 		t.Fatal(err)
 	}
 	s.waits.always = 1<<1 | 1<<2
 	s.console = console{fd: null, waits: &s.waits}
 	for i, fd := range []int{zero, end} {
-		d := device.Device{Handle: i + 1, Type: image.Net, Kind: device.Null, FD: fd}
+		d := device.Device{Handle: i + 1, Type: image.Net, Kind: device.Null, FD: fd, Writable: true}
 		port, err := d.Private()
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestHypercallResults(t *testing.T) {
 		t.Errorf("block read of what is gone: % x", b[at:at+40])
 	}
 	put(1 << 40)
-	do(hcPoll) // returns at once: two devices are always ready
+	do(hcPoll) // returns immediately: two devices are always ready
 	if load64(b, at+8) != 1<<1|1<<2 || uint32(load64(b, at+16)) != 2 {
 		t.Errorf("poll: % x", b[at:at+24])
 	}

@@ -5,38 +5,43 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/abi"
+	"gocat/internal/raw"
 )
 
 // KVM's interface (linux/kvm.h): requests of ioctl.
 const (
-	kvmGetAPIVersion    = 0xae00
-	kvmCreateVM         = 0xae01
-	kvmCheckExtension   = 0xae03
-	kvmGetVCPUMmapSize  = 0xae04
-	kvmGetSupportedCPU  = 0xc008ae05
-	kvmCreateVCPU       = 0xae41
-	kvmSetUserMemory    = 0x4020ae46
-	kvmIOEventFD        = 0x4040ae79
-	kvmRun              = 0xae80
-	kvmGetRegs          = 0x8090ae81
-	kvmSetRegs          = 0x4090ae82
-	kvmGetSregs         = 0x8138ae83
-	kvmSetSregs         = 0x4138ae84
-	kvmSetCPUID2        = 0x4008ae90
-	kvmGetVCPUEvents    = 0x8040ae9f
-	kvmGetTSCKHz        = 0xaea3
-	kvmEnableCap        = 0x4068aea3
-	kvmAPIVersion       = 12
-	kvmCapUserMemory    = 3
-	kvmCapIOEventFD     = 36
-	kvmCapGetTSCKHz     = 61
-	kvmCapImmediateExit = 136
-	kvmCapEnforcePV     = 190 // since Linux 5.10
+	kvmGetAPIVersion       = abi.KVMGetAPIVersion
+	kvmCreateVM            = 0xae01
+	kvmCheckExtension      = 0xae03
+	kvmGetVCPUMmapSize     = 0xae04
+	kvmGetSupportedCPUID   = 0xc008ae05
+	kvmCreateVCPU          = 0xae41
+	kvmSetUserMemoryRegion = 0x4020ae46
+	kvmRun                 = 0xae80
+	kvmGetRegs             = 0x8090ae81
+	kvmSetRegs             = 0x4090ae82
+	kvmGetSregs            = 0x8138ae83
+	kvmSetSregs            = 0x4138ae84
+	kvmSetMSRs             = 0x4008ae89
+	kvmSetCPUID2           = 0x4008ae90
+	kvmSetGuestDebug       = 0x4048ae9b
+	kvmGetVCPUEvents       = 0x8040ae9f
+	kvmGetTSCKHz           = 0xaea3
+	kvmEnableCap           = 0x4068aea3
+	kvmGetXsave            = 0x9000aea4
+	kvmSetXsave            = 0x5000aea5
+	kvmAPIVersion          = abi.KVMVersion
+	kvmCapUserMemory       = 3
+	kvmCapGetTSCKHz        = 61
+	kvmCapEnforcePV        = 190 // since Linux 5.10
 )
 
 // Exit reasons of struct kvm_run.
 const (
 	exitIO            = 2
+	exitDebug         = 4
 	exitHLT           = 5
 	exitMMIO          = 6
 	exitShutdown      = 8
@@ -47,20 +52,22 @@ const (
 
 // Offsets in struct kvm_run.
 const (
-	runImmediateExit = 1
-	runExitReason    = 8
-	runIODirection   = 32 // u8: 1 is out
-	runIOSize        = 33 // u8
-	runIOPort        = 34 // u16
-	runIOCount       = 36 // u32
-	runIODataOffset  = 40 // u64
-	runSubError      = 32 // u32 of an internal error
-	runSubNData      = 36 // u32
-	runSubData       = 40 // u64[16]
-	runFailReason    = 32 // u64
-	runMMIOAddr      = 32 // u64
-	runMMIOIsWrite   = 52 // u8
-	runMinSize       = 2352
+	runImmediateExit  = 1
+	runExitReason     = 8
+	runIODirection    = 32 // u8: 1 is out
+	runIOSize         = 33 // u8
+	runIOPort         = 34 // u16
+	runIOCount        = 36 // u32
+	runIODataOffset   = 40 // u64
+	runSubError       = 32 // u32 of an internal error
+	runSubNData       = 36 // u32
+	runSubData        = 40 // u64[16]
+	runDebugException = 32 // u32
+	runDebugDR6       = 48 // u64
+	runFailReason     = 32 // u64
+	runMMIOAddr       = 32 // u64
+	runMMIOIsWrite    = 52 // u8
+	runMinSize        = 2352
 )
 
 // regs is struct kvm_regs.
@@ -101,6 +108,20 @@ type vcpuEvents struct {
 	_                       [60]byte
 }
 
+// guestDebug is struct kvm_guest_debug.
+type guestDebug struct {
+	control, _ uint32
+	registers  [8]uint64
+}
+
+// What guestDebug.control asks for.
+const (
+	guestDebugEnable   = 1 << 0
+	guestDebugStep     = 1 << 1
+	guestDebugSoftware = 1 << 16
+	guestDebugHardware = 1 << 17
+)
+
 // memoryRegion is struct kvm_userspace_memory_region.
 type memoryRegion struct {
 	slot, _                    uint32
@@ -134,10 +155,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrCapability means that the host's KVM lacks something required.
 var ErrCapability = errors.New("not supported by this host's KVM")
 
-// openKVM opens /dev/kvm and checks that it is usable. The caller owns the
-// descriptor.
-func openKVM() (int, error) {
-	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
+// openKVM opens /dev/kvm, or copies the descriptor given, and checks that it is
+// usable. The caller owns the new descriptor.
+func openKVM(given int) (fd int, err error) {
+	if given == NoFD {
+		fd, err = raw.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC)
+	} else {
+		fd, err = raw.Fcntl(given, unix.F_DUPFD_CLOEXEC, 3)
+	}
 	if err != nil {
 		return -1, &Error{"open /dev/kvm", err, openAdvice(err)}
 	}
@@ -150,11 +175,8 @@ func openKVM() (int, error) {
 	default:
 		err = requireCapability(fd, kvmCapUserMemory, "user memory")
 	}
-	if err == nil {
-		err = requireCapability(fd, kvmCapImmediateExit, "immediate exit")
-	}
 	if err != nil {
-		unix.Close(fd)
+		raw.Close(fd)
 		return -1, err
 	}
 	return fd, nil
@@ -197,14 +219,14 @@ func requireCapability(fd int, number uintptr, name string) error {
 // Available says whether guests can run here: nil, or an *Error that says what
 // is missing.
 func Available() error {
-	fd, err := openKVM()
+	fd, err := openKVM(NoFD)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer raw.Close(fd)
 	vm, err := ioctl(fd, kvmCreateVM, 0)
 	if err != nil {
 		return &Error{"create virtual machine", err, createAdvice(err)}
 	}
-	return unix.Close(vm)
+	return raw.Close(vm)
 }

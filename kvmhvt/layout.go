@@ -2,9 +2,9 @@ package kvmhvt
 
 import (
 	"fmt"
-	"slices"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // region is a range of guest memory with one protection.
@@ -12,6 +12,10 @@ type region struct {
 	start, end uint64 // page-aligned
 	prot       image.Prot
 }
+
+// kept reports whether the host's mapping keeps the guest from writing r at
+// privilege level 0.
+func (r *region) kept() bool { return r.start >= minBase && r.prot&image.W == 0 }
 
 // layout says what of guest memory is where. Its regions are ascending, do not
 // overlap and cover everything from 0 to total.
@@ -28,8 +32,8 @@ func RoundMemory(size uint64) uint64 {
 }
 
 // newLayout lays out guest memory of size bytes for an image, and extra bytes
-// above it. Memory between and behind segments is the guest's to read and
-// write, low memory is read-only and the lowest 64 KiB are nothing.
+// above it. The guest may read and write memory between and after segments, low
+// memory is read-only, and the lowest 64 KiB are not mapped.
 func newLayout(img *image.Image, size, extra uint64) (*layout, error) {
 	limit := uint64(maxMemory)
 	if img.Version == 1 {
@@ -49,7 +53,8 @@ func newLayout(img *image.Image, size, extra uint64) (*layout, error) {
 		return nil, err
 	}
 	const rw = image.R | image.W
-	l := &layout{size: size, total: total}
+	l := raw.New[layout]()
+	*l = layout{size: size, total: total, regions: raw.Slice[region](0, 2*len(img.Segments)+4)}
 	l.add(0, lowStart, 0)
 	l.add(lowStart, minBase, image.R)
 	next := uint64(minBase)
@@ -74,7 +79,7 @@ func (l *layout) add(start, end uint64, prot image.Prot) {
 		l.regions[n-1].end = end
 		return
 	}
-	l.regions = append(l.regions, region{start, end, prot})
+	l.regions = raw.Append(l.regions, region{start, end, prot})
 }
 
 // mapped says whether the page tables have a page at a linear address, whoever
@@ -90,12 +95,14 @@ func (l *layout) allows(addr, n uint64, prot image.Prot) bool {
 		return false
 	}
 	end := addr + n
-	i, _ := slices.BinarySearchFunc(l.regions, addr, func(r region, a uint64) int {
-		if r.end <= a {
-			return -1
+	i := 0 // the first region that does not end before addr
+	for n := len(l.regions); i < n; {
+		if mid := (i + n) / 2; l.regions[mid].end <= addr {
+			i = mid + 1
+		} else {
+			n = mid
 		}
-		return 1
-	})
+	}
 	for ; i < len(l.regions) && l.regions[i].start < end && n > 0; i++ {
 		if l.regions[i].prot&prot != prot {
 			return false

@@ -6,6 +6,10 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/image"
+	"gocat/internal/raw"
+	"gocat/internal/x86"
 )
 
 // machine is a virtual machine with one processor.
@@ -17,39 +21,56 @@ type machine struct {
 	regs          regs
 	sregs         sregs
 	events        vcpuEvents
+	offered       [len(x86.Groups)]uint64 // features that KVM tells the guest of
 }
 
-// newMachine creates a machine with memory for layout. Nothing is loaded and
-// no register set. Close releases it.
-func newMachine(l *layout) (*machine, error) {
-	m := &machine{kvm: -1, vm: -1, vcpu: -1}
-	if err := m.create(l); err != nil {
+// MemoryError says that the host does not give the guest's memory.
+type MemoryError struct {
+	Memory uint64 // bytes
+	Err    error
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("guest memory of %d MB: %v", e.Memory>>20, e.Err)
+}
+
+func (e *MemoryError) Unwrap() error { return e.Err }
+
+// newMachine creates a machine with memory for layout, of the descriptor kvm of
+// /dev/kvm, or with NoFD of one of its own. Nothing is loaded and no register set.
+// Close releases it.
+func newMachine(l *layout, kvm int) (*machine, error) {
+	m := raw.New[machine]()
+	*m = machine{kvm: -1, vm: -1, vcpu: -1}
+	if err := m.create(l, kvm); err != nil {
 		m.close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *machine) create(l *layout) (err error) {
-	if m.kvm, err = openKVM(); err != nil {
+func (m *machine) create(l *layout, kvm int) (err error) {
+	if m.kvm, err = openKVM(kvm); err != nil {
 		return err
 	}
-	// Half a millisecond on some hosts, and what follows does not depend on it.
-	features := make(chan error, 1)
-	var c *cpuid
-	go func() {
-		var err error
-		c, err = supportedCPUID(m.kvm)
-		features <- err
-	}()
 	if err = m.createVM(l); err != nil {
-		<-features // it uses m.kvm
 		return err
 	}
-	if err := <-features; err != nil {
+	c, err := supportedCPUID(m.kvm)
+	if err != nil {
 		return err
 	}
+	m.offered = c.features()
 	return m.setCPUID(c)
+}
+
+// settle has KVM do what it leaves to the first time that a processor runs: some
+// kernels start a thread of their own then, which the tender's limits forbid. No
+// instruction is executed. If it fails, so does entering the guest.
+func (m *machine) settle() {
+	m.run[runImmediateExit] = 1
+	m.enter()
+	m.run[runImmediateExit] = 0
 }
 
 // createVM makes everything but the processor's features.
@@ -67,12 +88,11 @@ func (m *machine) createVM(l *layout) (err error) {
 	if err := m.enforceParavirtual(); err != nil {
 		return err
 	}
-	m.run, err = unix.Mmap(m.vcpu, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
+	if m.run, err = raw.Mmap(m.vcpu, size, unix.MAP_SHARED); err != nil {
 		return &Error{"map kvm_run", err, ""}
 	}
 	if m.mem, err = mapAnonymous(l.total); err != nil {
-		return fmt.Errorf("guest memory of %d MB: %w: give less with --mem", l.total>>20, err)
+		return &MemoryError{l.total, err}
 	}
 	if m.sys, err = mapAnonymous(l.systemSize()); err != nil {
 		return fmt.Errorf("page tables of %d bytes: %w", l.systemSize(), err)
@@ -83,64 +103,63 @@ func (m *machine) createVM(l *layout) (err error) {
 	return m.addMemory(1, systemPhys, m.sys)
 }
 
-// keepSmall keeps the kernel from backing the little memory that small guests
-// touch, behind their image and at the top, with huge pages of 2 MiB. Larger
-// ones still get them for the rest.
-func (m *machine) keepSmall(imageEnd uint64) {
-	bottom := min((imageEnd+2*blockSize-1)&^(blockSize-1), uint64(len(m.mem)))
-	unix.Madvise(m.mem[:bottom], unix.MADV_NOHUGEPAGE)
-	unix.Madvise(m.mem[len(m.mem)-blockSize:], unix.MADV_NOHUGEPAGE)
+// choosePages keeps the kernel from backing the little memory that small guests
+// touch, after their image and at the top, with huge pages of 2 MiB, and asks for
+// them where the image itself fills them. Larger guests still get them for the rest.
+func (m *machine) choosePages(img *image.Image) {
+	bottom := min((img.End+2*blockSize-1)&^(blockSize-1), uint64(len(m.mem)))
+	raw.Madvise(m.mem[:bottom], unix.MADV_NOHUGEPAGE)
+	raw.Madvise(m.mem[len(m.mem)-blockSize:], unix.MADV_NOHUGEPAGE)
+	for start, end := img.Filled(0); start < end; start, end = img.Filled(end) {
+		raw.Madvise(m.mem[start:min(end, bottom)], unix.MADV_HUGEPAGE)
+	}
 }
 
 // close releases what the machine holds. No thread may be in the guest.
 func (m *machine) close() {
-	for _, b := range [][]byte{m.run, m.mem, m.sys} {
+	for _, b := range [...][]byte{m.run, m.mem, m.sys} {
 		if b != nil {
-			unix.Munmap(b)
+			raw.Munmap(b)
 		}
 	}
-	for _, fd := range []int{m.vcpu, m.vm, m.kvm} {
+	for _, fd := range [...]int{m.vcpu, m.vm, m.kvm} {
 		if fd >= 0 {
-			unix.Close(fd)
+			raw.Close(fd)
 		}
 	}
 	*m = machine{kvm: -1, vm: -1, vcpu: -1}
 }
 
-func (m *machine) getRegs() error {
-	if err := ioctlPtr(m.vcpu, kvmGetRegs, &m.regs); err != nil {
-		return &Error{"get registers", err, ""}
+// failed is the end of a guest because a request of its processor's failed.
+func failed(what string, errno unix.Errno) error {
+	if errno == 0 {
+		return nil
 	}
-	return nil
+	return because("KVM: ").text(what).text(": ").errno(errno).err()
+}
+
+func (m *machine) getRegs() error {
+	return failed("get registers", ioctlPtr(m.vcpu, kvmGetRegs, &m.regs))
 }
 
 func (m *machine) setRegs() error {
-	if err := ioctlPtr(m.vcpu, kvmSetRegs, &m.regs); err != nil {
-		return &Error{"set registers", err, ""}
-	}
-	return nil
+	return failed("set registers", ioctlPtr(m.vcpu, kvmSetRegs, &m.regs))
 }
 
 func (m *machine) getSregs() error {
-	if err := ioctlPtr(m.vcpu, kvmGetSregs, &m.sregs); err != nil {
-		return &Error{"get system registers", err, ""}
-	}
-	return nil
+	return failed("get system registers", ioctlPtr(m.vcpu, kvmGetSregs, &m.sregs))
 }
 
 func (m *machine) setSregs() error {
-	if err := ioctlPtr(m.vcpu, kvmSetSregs, &m.sregs); err != nil {
-		return &Error{"set system registers", err, ""}
-	}
-	return nil
+	return failed("set system registers", ioctlPtr(m.vcpu, kvmSetSregs, &m.sregs))
 }
 
 // excepted says whether an exception is on its way into the guest: KVM would
 // deliver it wherever the registers point when the guest goes on.
 func (m *machine) excepted() (bool, error) {
 	m.events = vcpuEvents{}
-	if err := ioctlPtr(m.vcpu, kvmGetVCPUEvents, &m.events); err != nil {
-		return false, &Error{"get events", err, ""}
+	if err := failed("get events", ioctlPtr(m.vcpu, kvmGetVCPUEvents, &m.events)); err != nil {
+		return false, err
 	}
 	return m.events.injected|m.events.pending != 0, nil
 }
@@ -186,4 +205,10 @@ func (m *machine) portAccess() portAccess {
 		a.data = m.run32(int(off))
 	}
 	return a
+}
+
+// mapAnonymous returns size bytes of zeroed private memory that is not
+// reserved in advance. It stays until raw.Munmap.
+func mapAnonymous(size uint64) ([]byte, error) {
+	return raw.Mmap(-1, int(size), unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 }

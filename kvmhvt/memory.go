@@ -2,7 +2,6 @@ package kvmhvt
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"gocat/internal/image"
 )
@@ -13,25 +12,6 @@ import (
 type guestMemory struct {
 	b      []byte // from guest address 0
 	layout *layout
-}
-
-// stop is an error that ends the guest: a message of one line, and the status.
-type stop struct {
-	status int
-	signal int // signal that is the cause, or 0
-	reason string
-	rip    uint64 // where the guest was, if that says more; else 0
-}
-
-func (s *stop) Error() string { return s.reason }
-
-func stopf(format string, args ...any) error {
-	return &stop{status: 1, reason: fmt.Sprintf(format, args...)}
-}
-
-// stopAt is stopf for what an instruction of the guest did.
-func stopAt(rip uint64, format string, args ...any) error {
-	return &stop{status: 1, reason: fmt.Sprintf(format, args...), rip: rip}
 }
 
 // readable returns n bytes at addr that the guest can read itself. The error
@@ -53,7 +33,8 @@ func (m *guestMemory) slice(what string, addr, n uint64, prot image.Prot) ([]byt
 		if prot == image.W {
 			access = "writable"
 		}
-		return nil, stopf("Invalid guest access: gpa=0x%x, sz=%d: %s: not all of it is %s guest memory", addr, n, what, access)
+		return nil, because("Invalid guest access: gpa=").hex(addr).text(", sz=").decimal(n).text(": ").text(what).
+			text(": not all of it is ").text(access).text(" guest memory").err()
 	}
 	return m.b[addr:][:n:n], nil
 }

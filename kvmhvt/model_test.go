@@ -10,7 +10,7 @@ import (
 // apart from the tender's code: on a copy of guest memory, in addresses of the
 // one layout that the fuzzers use, with devices that are arrays.
 type model struct {
-	mem      []byte   // guest memory as it is to be
+	mem      []byte   // guest memory as it must be
 	ring     []byte   // the network ring, which is not in mem
 	lo, hi   uint64   // all of mem that was changed is in between
 	nets     []uint64 // handles of the network devices there are, all always ready
@@ -32,10 +32,10 @@ const (
 	modelDisk = 8192
 )
 
-// outcome is how a hypercall ended.
-type outcome struct{ stopped, halted bool }
+// verdict is how a hypercall ended.
+type verdict struct{ isStopped, halted bool }
 
-var stopped = outcome{stopped: true}
+var isStopped = verdict{isStopped: true}
 
 // can says whether the guest can read, or write, n bytes at addr itself.
 func (m *model) can(write bool, addr, n uint64) bool {
@@ -75,13 +75,13 @@ const (
 )
 
 // hypercall makes call number nr with the structure at addr.
-func (m *model) hypercall(nr int, addr uint64) outcome {
+func (m *model) hypercall(nr int, addr uint64) verdict {
 	sizes := []struct {
 		size  uint64
 		write bool
 	}{1: {8, true}, 2: {16, false}, 3: {24, true}, 4: {40, true}, 5: {40, true}, 6: {32, true}, 7: {32, true}, 8: {16, false}}
 	if nr < 1 || nr > 8 || !m.can(sizes[nr].write, addr, sizes[nr].size) {
-		return stopped
+		return isStopped
 	}
 	switch nr {
 	case 1:
@@ -89,7 +89,7 @@ func (m *model) hypercall(nr int, addr uint64) outcome {
 	case 2:
 		data, n := m.word(addr), m.word(addr+8)
 		if !m.can(false, data, n) {
-			return stopped
+			return isStopped
 		}
 		m.console = bytes.Clone(m.mem[data:][:n])
 	case 3:
@@ -104,13 +104,13 @@ func (m *model) hypercall(nr int, addr uint64) outcome {
 	case 6:
 		result, ok := m.netWrite(m.word(addr), m.word(addr+8), m.word(addr+16))
 		if !ok {
-			return stopped
+			return isStopped
 		}
 		m.put32(addr+24, result)
 	case 7:
 		n, result, ok := m.netRead(m.word(addr), m.word(addr+8), m.word(addr+16))
 		if !ok {
-			return stopped
+			return isStopped
 		}
 		if result == modelOK {
 			m.put64(addr+16, n)
@@ -118,24 +118,24 @@ func (m *model) hypercall(nr int, addr uint64) outcome {
 		m.put32(addr+24, result)
 	case 8:
 		if cookie := m.word(addr); cookie != 0 && !m.can(false, cookie, 512) {
-			return stopped
+			return isStopped
 		}
 		m.status = int(int32(m.word(addr + 8)))
-		return outcome{halted: true}
+		return verdict{halted: true}
 	}
-	return outcome{}
+	return verdict{}
 }
 
 // block is a read or write of a block device.
-func (m *model) block(write bool, addr uint64) outcome {
+func (m *model) block(write bool, addr uint64) verdict {
 	handle, offset, data, n := m.word(addr), m.word(addr+8), m.word(addr+16), m.word(addr+24)
 	file := map[uint64]*[]byte{3: &m.disk, 6: &m.short}[handle]
 	if file == nil || offset >= modelDisk || n > modelDisk-offset {
 		m.put32(addr+32, modelInvalid)
-		return outcome{}
+		return verdict{}
 	}
 	if !m.can(!write, data, n) {
-		return stopped
+		return isStopped
 	}
 	result := uint32(modelOK)
 	if write {
@@ -152,7 +152,7 @@ func (m *model) block(write bool, addr uint64) outcome {
 		}
 	}
 	m.put32(addr+32, result)
-	return outcome{}
+	return verdict{}
 }
 
 // netWrite is false when the guest ends.
@@ -193,7 +193,7 @@ func (m *model) netRead(handle, data, n uint64) (got uint64, result uint32, ok b
 
 // drain serves a ring whose tender has served head requests and given comTail
 // results, and returns the two numbers afterwards.
-func (m *model) drain(head, comTail uint32) (uint32, uint32, outcome) {
+func (m *model) drain(head, comTail uint32) (uint32, uint32, verdict) {
 	le := binary.LittleEndian
 	waiting := le.Uint32(m.ring) - head
 	for range min(waiting, 1024) {
@@ -202,12 +202,12 @@ func (m *model) drain(head, comTail uint32) (uint32, uint32, outcome) {
 		switch le.Uint32(e) {
 		case 1:
 			if _, ok := m.netWrite(handle, data, n); !ok {
-				return head, comTail, stopped
+				return head, comTail, isStopped
 			}
 		case 2:
 			got, result, ok := m.netRead(handle, data, n)
 			if !ok {
-				return head, comTail, stopped
+				return head, comTail, isStopped
 			}
 			r := m.ring[128+1024*32+comTail%1024*16:]
 			le.PutUint32(r, id)
@@ -219,5 +219,5 @@ func (m *model) drain(head, comTail uint32) (uint32, uint32, outcome) {
 		head++
 		le.PutUint32(m.ring[64:], head)
 	}
-	return head, comTail, outcome{}
+	return head, comTail, verdict{}
 }

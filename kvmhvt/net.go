@@ -12,6 +12,7 @@ type netDevice struct {
 	port       device.Port
 	endsStream bool // a read of 0 bytes is the end of the stream
 	terminal   bool // EIO is the end: the far side is closed
+	other      bool // none of the usual kinds, which may never say that it can be written to
 }
 
 func (s *services) netRead(addr uint64) error {
@@ -54,7 +55,7 @@ func (d *netDevice) read(b []byte) (n int, result uint32, err error) {
 		// that must not look like one.
 		n = 0
 	case errno != 0:
-		return 0, 0, stopf("Fatal error when reading from network device '%s': %v", d.name, errno)
+		return 0, 0, because("Fatal error when reading from network device '").text(d.name).text("': ").why(errno).err()
 	}
 	if n == 0 && !d.endsStream {
 		return 0, resultAgain, nil
@@ -93,18 +94,21 @@ func (d *netDevice) send(w *waitSet, b []byte) (sent int, result uint32, err err
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
+			if d.other {
+				return sent, resultEUnspc, nil
+			}
 			if err := w.writable(d.port.FD); err != nil {
 				return sent, 0, err
 			}
 			continue
 		case unix.EPIPE, unix.ECONNRESET:
-			return sent, 0, brokenPipe("network device '" + d.name + "'")
-		case unix.EINVAL, unix.EMSGSIZE, unix.EBADF, unix.ENOTCONN:
+			return sent, 0, brokenPipe("network device '", d.name, "'")
+		case unix.EINVAL, unix.EMSGSIZE, unix.EBADF, unix.ENOTCONN, unix.EDESTADDRREQ, unix.ENXIO:
 			return sent, resultEINVAL, nil // not a frame, or a device that is only read
-		case unix.EIO, unix.ENETDOWN, unix.ENOBUFS, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
-			return sent, resultEUnspc, nil // the packet is lost
+		case unix.EIO, unix.EPERM, unix.ENETDOWN, unix.ENOBUFS, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
+			return sent, resultEUnspc, nil // the packet is lost; EPERM is a packet filter's
 		default:
-			return sent, 0, stopf("Fatal error when writing to network device '%s': %v", d.name, errno)
+			return sent, 0, because("Fatal error when writing to network device '").text(d.name).text("': ").why(errno).err()
 		}
 		if sent += n; sent >= len(b) {
 			return sent, resultOK, nil
@@ -113,6 +117,20 @@ func (d *netDevice) send(w *waitSet, b []byte) (sent int, result uint32, err err
 }
 
 // brokenPipe ends the guest as SIGPIPE ends a process.
-func brokenPipe(what string) error {
-	return &stop{status: 128 + int(unix.SIGPIPE), signal: int(unix.SIGPIPE), reason: what + ": " + unix.EPIPE.Error()}
+func brokenPipe(what ...string) error {
+	l := because("")
+	for _, s := range what {
+		l.text(s)
+	}
+	l.text(": ").errno(unix.EPIPE).err()
+	lastStop.status, lastStop.signal = 128+int(unix.SIGPIPE), int(unix.SIGPIPE)
+	return &lastStop
+}
+
+// why appends what an error of a network device means.
+func (l *line) why(e unix.Errno) *line {
+	if e == unix.EBADFD {
+		return l.text("its interface was deleted (").errno(e).text(")")
+	}
+	return l.errno(e)
 }

@@ -157,7 +157,7 @@ func TestSolo5Net(t *testing.T) {
 func TestSendErrors(t *testing.T) {
 	s := newServices(t)
 	use := func(fd int, kind device.Kind) *netDevice {
-		d := device.Device{Name: "net", Type: image.Net, Kind: kind, FD: fd, Inherited: true}
+		d := device.Device{Name: "net", Type: image.Net, Kind: kind, FD: fd, Inherited: true, Writable: true}
 		port, err := d.Private()
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 // The system area holds what the processor reads and the guest must not: it
 // lies at physical addresses past all guest memory. Its first pages are mapped
 // for privilege level 0 at systemLinear, an address that no guest uses; the
-// page tables behind them are not mapped anywhere.
+// page tables after them are not mapped anywhere.
 const (
 	systemPhys   = 1 << 32
 	systemLinear = 0x7f_c000_0000 // the last GiB that one page directory pointer table maps
@@ -52,7 +52,7 @@ func (l *layout) systemSize() uint64 {
 }
 
 // block says whether the 2 MiB at addr have one protection, and which. cursor
-// is the index of a region that does not lie behind addr, and is moved on.
+// is the index of a region that does not lie past addr, and is advanced.
 func (l *layout) block(cursor *int, addr uint64) (image.Prot, bool) {
 	for l.regions[*cursor].end <= addr {
 		*cursor++

@@ -152,7 +152,7 @@ func TestSystemArea(t *testing.T) {
 			t.Errorf("page %d: %#x with %#x", page, phys, rights)
 		}
 	}
-	// 4 GiB in 2 MiB pages, but for the first: one page table.
+	// 4 GiB in 2 MiB pages, except the first: one page table.
 	if got := l.systemSize() / image.PageSize; got != ptPage+1 {
 		t.Errorf("system area of %d pages for 4 GiB", got)
 	}

@@ -1,13 +1,11 @@
 package kvmhvt
 
 import (
-	"slices"
-	"strconv"
-
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 	"gocat/seccomp"
 )
 
@@ -16,147 +14,173 @@ import (
 const standIn = 1000
 
 // Policy returns the system calls that the tender is left with while its guest
-// runs. The descriptors that Run opens itself have stand-in numbers from 1000
-// up, and the process number is 0.
+// runs. The descriptors that Run opens itself have stand-in numbers from 1000 up.
 func Policy(c *Config) (*seccomp.Policy, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	p := policyInput{console: c.console(), vcpu: standIn, epoll: standIn + 1, timer: standIn + 2, kick: -1}
-	if c.NetRing && hasNet(c.Devices) {
-		p.kick = standIn + 3
-	}
-	p.trace, p.interrupts = c.Trace, c.Image.Timer != 0 && c.CPL == 3
+	g := grants{config: c, vcpu: standIn, epoll: standIn + 1, timer: standIn + 2, interrupts: c.Image.Timer != 0 && c.CPL == 3}
 	for i := range c.Devices {
 		d := &c.Devices[i]
 		via := device.Plain
 		if d.Kind == device.Stream || d.Kind == device.Packet || d.Kind == device.SeqPacket {
 			via = device.Socket
 		}
-		p.add(d, d.FD, via)
+		g.add(d, d.FD, via)
 	}
-	return p.policy(), nil
+	return g.policy(), nil
 }
 
 // policy returns the policy for the tender's own descriptors.
-func (t *tender) policy(poller runtimePoller) *seccomp.Policy {
+func (t *tender) policy() *seccomp.Policy {
 	s := &t.services
-	p := policyInput{
-		pid: unix.Getpid(), console: s.console.fd, vcpu: t.machine.vcpu,
-		epoll: s.waits.epoll, timer: s.waits.timer, kick: -1, poller: poller, trace: t.config.Trace,
-		interrupts: t.cpu.timer != nil,
-	}
-	if t.ring != nil {
-		p.kick = t.ring.kick
-	}
+	g := raw.New[grants]()
+	*g = grants{config: t.config, vcpu: t.machine.vcpu, epoll: s.waits.epoll, timer: s.waits.timer, interrupts: t.cpu.timer != nil}
 	for i := range t.config.Devices {
 		d := &t.config.Devices[i]
 		if n := s.nets[d.Handle]; n != nil {
-			p.add(d, n.port.FD, n.port.Via)
+			g.add(d, n.port.FD, n.port.Via)
 		} else {
-			p.add(d, d.FD, device.Plain)
+			g.add(d, d.FD, device.Plain)
 		}
 	}
-	return p.policy()
+	return g.policy()
 }
 
-// policyInput is what a policy depends on.
-type policyInput struct {
-	pid, console       int
+// grants is what a policy depends on.
+type grants struct {
+	config             *Config
 	vcpu, epoll, timer int
-	kick               int // the ring's eventfd, or -1
-	trace              int // or 0
 	interrupts         bool
-	poller             runtimePoller
-	nets, sockets      []seccomp.NetGrant
-	blocks             []seccomp.BlockGrant
+	nets, sockets      []grant
+	blocks             []blockGrant
+}
+
+// grant is a device of the guest: the name in its manifest and its descriptor
+// on the host.
+type grant struct {
+	name string
+	fd   int
+}
+
+// blockGrant is a block device of so many bytes.
+type blockGrant struct {
+	grant
+	capacity uint64
 }
 
 // add grants a device that is used through fd.
-func (p *policyInput) add(d *device.Device, fd int, via device.Via) {
+func (g *grants) add(d *device.Device, fd int, via device.Via) {
+	n := grant{d.Name, fd}
 	switch {
 	case d.Type == image.Block:
-		p.blocks = append(p.blocks, seccomp.BlockGrant{Name: d.Name, FD: fd, BlockSize: uint64(d.BlockSize), Capacity: d.Capacity})
+		g.blocks = raw.Append(g.blocks, blockGrant{n, d.Capacity})
 	case via == device.Socket:
-		p.sockets = append(p.sockets, seccomp.NetGrant{Name: d.Name, FD: fd})
+		g.sockets = raw.Append(g.sockets, n)
 	default:
-		p.nets = append(p.nets, seccomp.NetGrant{Name: d.Name, FD: fd})
+		g.nets = raw.Append(g.nets, n)
 	}
 }
 
-func (p *policyInput) policy() *seccomp.Policy {
-	g := seccomp.HVTGrants{PID: p.pid, VCPUFD: p.vcpu, EpollFD: p.epoll, TimerFD: p.timer, Net: p.nets, Block: p.blocks, Interrupts: p.interrupts}
-	if p.kick >= 0 {
-		g.Read = append(g.Read, p.kick)
+// policy is the policy of the tender while its guest runs: what serving the guest
+// takes, on the granted descriptors alone.
+//
+// The tender checks a guest's block requests itself, and a request may span
+// blocks, so the bounds on size and offset here are a second line of defence.
+func (g *grants) policy() *seccomp.Policy {
+	p := raw.New[seccomp.Policy]()
+	p.Name, p.Deny = "hvt", seccomp.Kill
+	p.Rules = raw.Slice[seccomp.Rule](0, 24+2*len(g.config.Devices))
+	for i := range vcpuRequests {
+		p.Allow(unix.SYS_IOCTL, vcpuRequests[i].why, seccomp.FD(g.vcpu), seccomp.Arg1.Is(vcpuRequests[i].request))
 	}
-	out := seccomp.HVT(g)
-	allow := func(nr uint32, why string, conds ...seccomp.Cond) {
-		out.Rules = append(out.Rules, seccomp.Rule{Nr: nr, Conds: conds, Why: why})
+	if g.interrupts {
+		p.Allow(unix.SYS_IOCTL, "see whether the guest is between two instructions, before the timer interrupts it (KVM_GET_VCPU_EVENTS)",
+			seccomp.FD(g.vcpu), seccomp.Arg1.Is(kvmGetVCPUEvents))
 	}
-	for _, s := range p.sockets {
-		allow(unix.SYS_RECVFROM, "receive from network device "+s.Name+", without waiting",
-			equal(seccomp.Arg0, s.FD), equal(seccomp.Arg3, unix.MSG_DONTWAIT), equal(seccomp.Arg4, 0))
-		allow(unix.SYS_SENDTO, "send to network device "+s.Name+", without waiting",
-			equal(seccomp.Arg0, s.FD), equal(seccomp.Arg3, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL), equal(seccomp.Arg4, 0))
+	for _, n := range g.nets {
+		p.Allow(unix.SYS_READ, raw.Concat("receive from network device ", n.name), seccomp.FD(n.fd))
 	}
-	if p.kick >= 0 {
-		allow(unix.SYS_WRITE, "stop the network ring", equal(seccomp.Arg0, p.kick))
-	}
-	allow(unix.SYS_POLL, "wait until one descriptor takes more output, or has input", equal(seccomp.Arg1, 1))
-	if p.console != 1 && p.console != 2 {
-		allow(unix.SYS_WRITE, "print on the console", equal(seccomp.Arg0, p.console))
-	}
-	if p.trace != 0 {
-		allow(unix.SYS_WRITE, "tell gocat trace what the guest does", equal(seccomp.Arg0, p.trace))
-	}
-	for _, fd := range p.poller.epolls {
-		allow(unix.SYS_EPOLL_PWAIT, "wait in the Go runtime's own poller", equal(seccomp.Arg0, fd))
-	}
-	for _, fd := range p.poller.events {
-		allow(unix.SYS_READ, "wake the Go runtime's own poller", equal(seccomp.Arg0, fd))
-		allow(unix.SYS_WRITE, "wake the Go runtime's own poller", equal(seccomp.Arg0, fd))
-	}
-	return out
-}
-
-func equal(f seccomp.Field, v int) seccomp.Cond {
-	return seccomp.Cond{Field: f, Op: seccomp.Equal, Value: uint64(v)}
-}
-
-// runtimePoller is what the Go runtime waits with, if anything made it: a
-// standard descriptor that was non-blocking at the start is enough.
-type runtimePoller struct {
-	epolls, events []int
-}
-
-// findRuntimePoller looks for descriptors of the runtime's own: of the kinds
-// that it makes, not the tender's, and close-on-exec, so that nothing that was
-// inherited is taken for one.
-func findRuntimePoller(own []int) (p runtimePoller) {
-	// Descriptors are given out from the lowest number: what the runtime made
-	// early is not behind a long run of numbers that are free.
-	const longRun = 32
-	var name [64]byte
-	for fd, free := 3, 0; free < longRun; fd++ {
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil {
-			free++
-			continue
+	if fd := g.config.Debug; fd != NoFD {
+		for i := range debugRequests {
+			p.Allow(unix.SYS_IOCTL, debugRequests[i].why, seccomp.FD(g.vcpu), seccomp.Arg1.Is(debugRequests[i].request))
 		}
-		free = 0
-		if flags&unix.FD_CLOEXEC == 0 || slices.Contains(own, fd) {
-			continue
+		if g.config.CPL == 0 {
+			for _, prot := range [...]uint64{unix.PROT_READ, unix.PROT_READ | unix.PROT_WRITE} {
+				p.Allow(unix.SYS_MPROTECT, "let the debugger write what the guest may only read, and never execute what can be written",
+					seccomp.Arg1.AtMost(DebugData+2*image.PageSize), seccomp.Arg2.Is(prot))
+			}
 		}
-		n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), name[:])
-		if err != nil {
-			continue
-		}
-		switch string(name[:n]) {
-		case "anon_inode:[eventpoll]":
-			p.epolls = append(p.epolls, fd)
-		case "anon_inode:[eventfd]":
-			p.events = append(p.events, fd)
-		}
+		p.Allow(unix.SYS_READ, "obey the debugger", seccomp.FD(fd))
+		p.Allow(unix.SYS_WRITE, "answer the debugger", seccomp.FD(fd))
 	}
+	p.Allow(unix.SYS_WRITE, "print on the console", seccomp.FD(stdout))
+	p.Allow(unix.SYS_WRITE, "report errors", seccomp.FD(stderr))
+	for _, n := range g.nets {
+		p.Allow(unix.SYS_WRITE, raw.Concat("send to network device ", n.name), seccomp.FD(n.fd))
+	}
+	if fd := g.config.Console; fd != stdout && fd != stderr {
+		p.Allow(unix.SYS_WRITE, "print on the console", seccomp.FD(fd))
+	}
+	if fd := g.config.Trace; fd != NoFD {
+		p.Allow(unix.SYS_WRITE, "tell gocat trace what the guest does", seccomp.FD(fd))
+	}
+	for _, b := range g.blocks {
+		p.Allow(unix.SYS_PREAD64, raw.Concat("read block device ", b.name),
+			seccomp.FD(b.fd), seccomp.Arg2.AtMost(b.capacity), seccomp.Arg3.AtMost(b.capacity))
+	}
+	for _, b := range g.blocks {
+		p.Allow(unix.SYS_PWRITE64, raw.Concat("write block device ", b.name),
+			seccomp.FD(b.fd), seccomp.Arg2.AtMost(b.capacity), seccomp.Arg3.AtMost(b.capacity))
+	}
+	for _, s := range g.sockets {
+		p.Allow(unix.SYS_RECVFROM, raw.Concat("receive from network device ", s.name, ", without waiting"),
+			seccomp.FD(s.fd), seccomp.Arg3.Is(unix.MSG_DONTWAIT), seccomp.Arg4.Is(0))
+		p.Allow(unix.SYS_SENDTO, raw.Concat("send to network device ", s.name, ", without waiting"),
+			seccomp.FD(s.fd), seccomp.Arg3.Is(unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL), seccomp.Arg4.Is(0))
+	}
+	p.Allow(unix.SYS_EPOLL_PWAIT, "wait for the guest's devices, the signal mask left alone",
+		seccomp.FD(g.epoll), seccomp.Arg4.Is(0))
+	p.Allow(unix.SYS_PPOLL, "wait until one descriptor takes more output, or has input, the signal mask left alone",
+		seccomp.Arg1.Is(1), seccomp.Arg3.Is(0))
+	p.Allow(unix.SYS_TIMERFD_SETTIME, "set the deadline of a wait", seccomp.FD(g.timer), seccomp.Arg1.Is(0), seccomp.Arg3.Is(0))
+	p.Allow(unix.SYS_CLOCK_GETTIME, "read the time", seccomp.Arg0.Is(unix.CLOCK_REALTIME))
+	if g.config.Trace != NoFD {
+		p.Allow(unix.SYS_CLOCK_GETTIME, "time the trace", seccomp.Arg0.Is(unix.CLOCK_MONOTONIC))
+	}
+	if g.interrupts {
+		p.Allow(unix.SYS_RT_SIGRETURN, "go on after the timer's signal")
+	} else if g.config.Debug != NoFD {
+		p.Allow(unix.SYS_RT_SIGRETURN, "go on after the debugger's signal")
+	}
+	p.Allow(unix.SYS_EXIT_GROUP, "exit")
 	return p
+}
+
+// Descriptors that every process has.
+const (
+	stdout = 1
+	stderr = 2
+)
+
+// Requests of ioctl on the virtual CPU.
+var vcpuRequests = [...]struct {
+	request uint64
+	why     string
+}{
+	{kvmRun, "run the guest (KVM_RUN)"},
+	{kvmGetRegs, "read the guest's registers (KVM_GET_REGS)"},
+	{kvmSetRegs, "set the guest's registers (KVM_SET_REGS)"},
+	{kvmGetSregs, "read the guest's system registers (KVM_GET_SREGS)"},
+	{kvmSetSregs, "set the guest's system registers (KVM_SET_SREGS)"},
+}
+
+// debugRequests are those that a debugger takes besides.
+var debugRequests = [...]struct {
+	request uint64
+	why     string
+}{
+	{kvmSetGuestDebug, "stop the guest at breakpoints and after steps (KVM_SET_GUEST_DEBUG)"},
+	{kvmGetXsave, "read the guest's FPU, SSE and AVX registers (KVM_GET_XSAVE)"},
+	{kvmSetXsave, "set the guest's FPU, SSE and AVX registers (KVM_SET_XSAVE)"},
 }

@@ -3,49 +3,62 @@ package kvmhvt
 import (
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"os"
-	"runtime"
-	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/isolate"
+	"gocat/internal/raw"
 )
 
-// Config is a guest to run.
+// Config is a guest to run. Its memory is a multiple of 2 MiB, at most 4 GiB, or 1
+// GiB for images of ABI version 1. Run uses the descriptors of the devices and
+// closes none, and it wipes Args.
 type Config struct {
-	Image    *image.Image    // parsed from File; its target is image.HVT
-	Manifest image.Manifest  // the image's, as attached: MACs, MTUs, capacities
-	File     io.ReaderAt     // the image's contents, read once before the guest starts
-	ELF      []byte          // the same, perhaps mapped, to name functions in messages; may be nil
-	Memory   uint64          // guest memory in bytes, a multiple of 2 MiB, at most 4 GiB (1 GiB for images of ABI 1)
-	Devices  []device.Device // attached; Run uses their descriptors and closes none
-	Args     string          // guest command line, at most MaxArgs bytes, without NUL
+	device.Guest
+	Isolate isolate.Config // layers that Confine is not about
+	ELF     []byte         // the contents of File, perhaps mapped, to name functions in messages; may be nil
 
-	CPL       int            // privilege level: 3 unless Solo5's own arrangement, 0, is wanted
-	EOF       device.EOF     // what guests see at the end of a device
-	NetRing   bool           // offer the network ring (Solo5 0.11) to guests with network devices
-	Console   int            // descriptor for the guest's output; 0 means 1, standard output
-	Confine   Confine        // how much confinement is required
-	Isolate   isolate.Config // layers that Confine is not about
-	NoSignals bool           // leave the signals that end a process to the caller
-	Trace     int            // descriptor, a pipe's, to which a Record is written for each event; 0: none
+	// Warm, unless nil, is what the guest was when it waited, and what it is started as.
+	Warm *Warm
+
+	CPL     int        // privilege level: 3 unless Solo5's own arrangement, 0, is wanted
+	EOF     device.EOF // what guests see at the end of a device
+	NetRing bool       // offer the network ring (Solo5 0.11) to guests with network devices
+	Console int        // descriptor for the guest's output, not 0
+	Confine Confine    // how much confinement is required
+	Trace   int        // descriptor, a pipe's, to which a Record is written for each event, or NoFD
+	Debug   int        // descriptor, a SEQPACKET socket's, over which a debugger controls the guest, or NoFD
+	KVM     int        // descriptor of /dev/kvm, which is copied, or NoFD to open it
+	Verbose bool       // say on standard error what confines the guest, and at its end what it did
+
+	// Prog is the name before messages; where it is one of Solo5's tenders, a
+	// signal that ends the guest is told of as that does, with status 1.
+	Prog  string
+	Solo5 bool
+
+	Name string // process name, unless empty, up to a NUL; the kernel keeps 15 bytes
+
+	// Unblock is a set of signals that come blocked, signal n as bit n-1, and that must
+	// not be missed: process 1 loses those that it has no handler for. They are let
+	// through when the handlers are there.
+	Unblock uint64
+
+	Failure uint8 // exit status when the guest is not started after all; not 0
+
+	// GuestArgs is how many arguments of the process, its last, are the guest's.
+	// They and the environment are wiped from its memory before the guest runs.
+	GuestArgs int
 
 	// Started, unless nil, is called when everything is in place and no guest
-	// instruction has run. It must not call on the kernel for more than to write
-	// on descriptors 1 and 2, which is all that the confinement leaves.
-	Started func(Confinement, Timer)
+	// instruction has run. The confinement is in effect, and there is no Go
+	// runtime. It is for tests.
+	Started func()
 }
 
-// Exit is how a guest ended.
-type Exit struct {
-	Status   int    // exit status for the tender: the guest's own, 1 when the tender ended it
-	Signal   int    // the signal that ended the guest, or 0; SIGPIPE when nobody reads its output (Status is then 141)
-	Reason   string // one line that says why the tender ended it; empty when the guest exited
-	Counters Counters
-}
+// NoFD is a Config.Trace, Config.Debug or Config.KVM that there is not.
+const NoFD = -1
 
 // Counters count what a guest did.
 type Counters struct {
@@ -58,130 +71,142 @@ type Counters struct {
 	BytesOut   uint64 // from the guest to devices and the console
 }
 
-// Run runs a guest until it ends. An error means that it was not started.
+// Try builds everything that it takes to run a guest, and releases it again: its
+// error is that with which Run would fail.
+func Try(c *Config) error {
+	t, err := newTender(c)
+	if err == nil {
+		t.close()
+	}
+	return err
+}
+
+// Run runs a guest until it ends, and the process with it. It returns only on
+// error, with nothing started.
 //
-// Run confines the process as c.Confine says, with all its threads and for
-// good: afterwards nothing can be opened, and a forbidden system call kills the
-// process. Before, the process must not have used the os package on pipes or
-// sockets in ways that wait. The garbage collector does not start by itself,
-// so that nothing has to wait for the thread in the guest.
-//
-// SIGINT, SIGTERM and the other signals that ask a process to end do so at once,
-// unless they are ignored when Run is called: Status is then 1 and Signal says
-// which.
-func Run(c *Config) (Exit, error) {
-	signals := c.notify()
+// The process is one without the Go runtime (package early): it has one thread,
+// and from where the guest is loaded there is no way back. What then goes wrong
+// is told in one line, and ends the process with status c.Failure, or 1 once the
+// guest runs.
+func Run(c *Config) error {
 	t, err := newTender(c)
 	if err != nil {
-		return Exit{}, err
+		return err
 	}
-	t.signals = <-signals
-	// The threads of the guest and of the ring each hold a place of the
-	// scheduler; a signal needs one more.
-	places := 2
-	if t.ring != nil {
-		places = 3
+	current = t
+	t.mapWarm()
+	t.catch()
+	t.arm()
+	t.prepareTrace()
+	t.prepareDebug()
+	unblock(c.Unblock)
+	raw.Forget(c.GuestArgs)
+	clear(raw.Bytes(c.Args))
+	if c.Name != "" {
+		nameProcess(c.Name)
 	}
-	if runtime.GOMAXPROCS(0) < places {
-		runtime.GOMAXPROCS(places)
-	}
-	debug.SetGCPercent(-1)
-	if os.Getenv("GOMEMLIMIT") != "" { // it would start the collector all the same
-		debug.SetMemoryLimit(math.MaxInt64)
-	}
-	t.startThread()
-	done, err := t.confine(c.Confine)
-	if err != nil {
-		close(t.enter)
-		t.close()
-		return Exit{}, err
-	}
+	t.warn()
+	t.confine()
+	t.confined = true
+	t.report()
 	if c.Started != nil {
-		c.Started(done, t.timer)
+		c.Started()
 	}
-	if err := t.trace(); err != nil {
-		close(t.enter)
-		return exitFor(err), nil
-	}
-	return t.run(), nil
+	t.attend()
+	return nil
 }
 
-// startThread starts the guest's thread, whose timer must be armed before the
-// confinement. It waits for t.enter, and sends how the guest ended.
-func (t *tender) startThread() {
-	t.enter, t.ended = make(chan struct{}), make(chan Exit, 1)
-	armed := make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		// A goroutine that ends with its thread locked ends the thread, with a
-		// system call that the policy does not grant.
-		defer runtime.UnlockOSThread()
-		t.arm()
-		close(armed)
-		if _, ok := <-t.enter; ok {
-			t.ended <- t.loop()
+// warn says if there is input that the guest cannot read: bytes in a pipe or socket,
+// or the rest of a file, but not what is typed at a terminal.
+func (t *tender) warn() {
+	line, n, mode := t.config.Unread(), int32(0), [64]byte{}
+	if line != "" && raw.Ioctl(0, unix.TIOCINQ, &n) == nil && n > 0 && raw.Ioctl(0, unix.TCGETS, &mode) != nil {
+		writeOnce(stderr, raw.Bytes(line))
+	}
+}
+
+// attend runs the guest and ends the process with it. Nothing from here on needs
+// the Go runtime, as TestNoRuntime shows of the linked program.
+//
+//go:noinline
+func (t *tender) attend() {
+	err := t.checkClock()
+	if err == nil {
+		err = t.startTrace()
+	}
+	if err == nil && t.debug != nil {
+		_, err = t.stopped(DebugStarted, 0, 0)
+	}
+	if err == nil {
+		err = t.resume()
+	}
+	if err == nil {
+		err = t.serve()
+	}
+	s, ok := err.(*stop)
+	if !ok { // the guest has halted
+		lastStop = stop{status: t.services.status}
+		s = &lastStop
+	}
+	t.ended(s.status, s.rip != 0)
+	t.finish(s)
+}
+
+// finish says how the guest ended, where that was not its own doing, and ends the
+// process.
+func (t *tender) finish(s *stop) {
+	if s.reason != "" && (s.signal == 0 || t.config.Solo5) {
+		t.say.n = 0
+		t.say.text(t.config.Prog).text(": ").clean(s.reason)
+		if s.rip != 0 {
+			t.say.symbol(t.config.ELF, s.rip)
 		}
-	}()
-	<-armed
+		t.flush()
+	}
+	if t.config.Verbose {
+		t.count()
+	}
+	raw.Exit(s.status)
 }
 
-// run lets the guest run and waits for its end or a signal.
-func (t *tender) run() Exit {
-	ring := make(chan error, 1)
-	if t.ring != nil {
-		t.startRing(ring)
-	}
-	t.enter <- struct{}{}
-	select {
-	case e := <-t.ended:
-		return t.finish(e, ring)
-	case err := <-ring: // before it is stopped it only ends on errors
-		return t.interrupt(exitFor(err))
-	case sig := <-t.signals:
-		return t.interrupt(signalExit(sig))
-	}
+// count says what the guest did.
+func (t *tender) count() {
+	n := &t.services.stats
+	t.say.n = 0
+	t.say.text("gocat: ").decimal(n.Hypercalls).text(" hypercalls, ").decimal(n.Polls).text(" of them polls, ").
+		decimal(n.Traps).text(" traps, ").decimal(n.Ticks).text(" ticks, ").decimal(n.Exits).text(" exits; ").
+		decimal(n.BytesIn).text(" bytes in, ").decimal(n.BytesOut).text(" bytes out")
+	t.flush()
 }
 
-// finish lets the ring send what the guest has given to it, and releases
-// everything.
-func (t *tender) finish(e Exit, ring <-chan error) Exit {
-	if t.ring != nil {
-		t.ring.stop()
-		select {
-		case err := <-ring:
-			if err != nil {
-				e = exitFor(err)
-			}
-		case sig := <-t.signals:
-			t.ending.Store(true)
-			return signalExit(sig)
-		}
-	}
-	t.close()
-	return e
+// flush prints the line in say. There is nobody to tell if that fails.
+func (t *tender) flush() {
+	t.say.text("\n")
+	t.say.b[min(t.say.n, len(t.say.b))-1] = '\n'
+	writeOnce(stderr, t.say.b[:t.say.n])
+	t.say.n = 0
 }
-
-// errConfig is for what no caller should get wrong.
-var errConfig = errors.New("kvmhvt: no image or file given")
 
 func (c *Config) check() error {
+	if err := c.Check(image.HVT); err != nil {
+		return err
+	}
 	switch {
-	case c.Image == nil || c.File == nil:
-		return errConfig
-	case c.Image.Target != image.HVT:
-		return fmt.Errorf("image is for the target %v, not hvt", c.Image.Target)
 	case c.Image.Version != 1 && c.Image.Version != 2:
 		return fmt.Errorf("image wants ABI version %d, which is neither 1 nor 2", c.Image.Version)
 	case c.CPL != 0 && c.CPL != 3:
-		return fmt.Errorf("privilege level %d: give 3 or 0", c.CPL)
+		return fmt.Errorf("privilege level %d: want 3 or 0", c.CPL)
+	case c.Console <= 0:
+		return fmt.Errorf("descriptor %d is none for the guest's output", c.Console)
+	case c.Trace != NoFD && c.Trace <= stderr:
+		return fmt.Errorf("descriptor %d is none for a trace", c.Trace)
+	case c.Debug != NoFD && c.Debug <= stderr:
+		return fmt.Errorf("descriptor %d is none for a debugger", c.Debug)
+	case c.Failure == 0:
+		return errFailure
 	}
 	return nil
 }
 
-// console is the descriptor for the guest's output.
-func (c *Config) console() int {
-	if c.Console == 0 {
-		return 1
-	}
-	return c.Console
-}
+// errFailure: nobody could tell a guest that is not started from one that is well.
+var errFailure = errors.New("no exit status is given for a guest that cannot be started")

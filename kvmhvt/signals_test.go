@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/seccomp"
 )
@@ -20,22 +20,22 @@ import (
 // Guests that never end by themselves.
 
 func sleeper(t testing.TB) string {
-	p := guest.NewProbe(image.HVT)
+	p := guests.NewProbe(image.HVT)
 	p.Do(p.Puts("ready\n"))
-	p.Hypercall(hcPoll, scratch, guest.N(^uint64(0)))
+	p.Hypercall(hcPoll, scratch, guests.N(^uint64(0)))
 	return probe(t, p)
 }
 
 func spinner(t testing.TB) string {
-	p := guest.NewProbe(image.HVT)
-	p.Do(p.Puts("ready\n"), p.Execute(guest.N(p.Code([]byte{0xeb, 0xfe})))) // jmp .
+	p := guests.NewProbe(image.HVT)
+	p.Do(p.Puts("ready\n"), p.Execute(guests.N(p.Code([]byte{0xeb, 0xfe})))) // jmp .
 	return probe(t, p)
 }
 
 func babbler(t testing.TB) string {
-	p := guest.NewProbe(image.HVT)
+	p := guests.NewProbe(image.HVT)
 	p.Do(p.Puts("ready\n"))
-	p.Hypercall(hcPuts, scratch, guest.N(image.MinAddr), guest.N(8<<20)) // more than a pipe takes
+	p.Hypercall(hcPuts, scratch, guests.N(image.MinAddr), guests.N(8<<20)) // more than a pipe takes
 	return probe(t, p)
 }
 
@@ -58,16 +58,16 @@ func start(t *testing.T, args ...string) (cmd *exec.Cmd, errs *bytes.Buffer) {
 	return cmd, errs
 }
 
-// wait waits for the end of cmd, at most for limit.
-func wait(t *testing.T, cmd *exec.Cmd, limit time.Duration) {
+// wait waits for the end of cmd, which has nothing else to end it. The limit is for
+// a host that is busy, and an emulated one.
+func wait(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	started := time.Now()
-	timer := time.AfterFunc(10*limit, func() { cmd.Process.Kill() })
-	defer timer.Stop()
+	timer := time.AfterFunc(2*time.Minute, func() {
+		t.Error("it does not end")
+		cmd.Process.Kill()
+	})
 	cmd.Wait()
-	if d := time.Since(started); d > limit {
-		t.Errorf("it took %v to end", d)
-	}
+	timer.Stop()
 }
 
 func TestSignals(t *testing.T) {
@@ -77,7 +77,7 @@ func TestSignals(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/cpl%s/%v", name, cpl, sig), func(t *testing.T) {
 					cmd, errs := start(t, "--cpl="+cpl, img(t))
 					cmd.Process.Signal(sig)
-					wait(t, cmd, time.Second)
+					wait(t, cmd)
 					want := fmt.Sprintf("tender: Exiting on signal %d\n", int(sig))
 					if exitStatus(cmd) != 1 || errs.String() != want {
 						t.Errorf("status %d, %q", exitStatus(cmd), errs)
@@ -105,7 +105,7 @@ func TestWaitingIsFree(t *testing.T) {
 		t.Errorf("a waiting guest used %d hundredths of a second in one", used)
 	}
 	cmd.Process.Signal(unix.SIGTERM)
-	wait(t, cmd, time.Second)
+	wait(t, cmd)
 	if exitStatus(cmd) != 1 {
 		t.Errorf("status %d, %q", exitStatus(cmd), errs)
 	}
@@ -126,8 +126,8 @@ func processorTime(t *testing.T, pid int) (ticks int) {
 	return user + system
 }
 
-// sleepless is a guest that ends at once.
-func sleepless(t testing.TB) string { return probe(t, guest.NewProbe(image.HVT)) }
+// sleepless is a guest that ends immediately.
+func sleepless(t testing.TB) string { return probe(t, guests.NewProbe(image.HVT)) }
 
 // TestRepeated starts many tenders, since a policy that lacks a call of the Go
 // runtime's kills some of them at random.
@@ -141,12 +141,12 @@ func TestRepeated(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
-	img := &image.Image{Target: image.HVT, Version: 2}
-	c := &Config{Image: img, File: bytes.NewReader(nil), CPL: 3, NetRing: true, Console: 5, Devices: []device.Device{
+	img := &image.Image{Target: image.HVT, Version: 2, Manifest: image.Manifest{{Type: image.Reserved}, {Type: image.Net}, {Type: image.Net}, {Type: image.Block}}}
+	c := &Config{CPL: 3, NetRing: true, Console: 5, Trace: NoFD, Debug: NoFD, KVM: NoFD, Failure: 1, Guest: device.Guest{Image: img, File: bytes.NewReader(nil), Memory: 2 << 20, Devices: []device.Device{
 		{Handle: 1, Name: "pipe", Type: image.Net, Kind: device.Pipe, FD: 10},
 		{Handle: 2, Name: "socket", Type: image.Net, Kind: device.Stream, FD: 11},
 		{Handle: 3, Name: "disk", Type: image.Block, Kind: device.Disk, FD: 12, Capacity: 1 << 20, BlockSize: 512},
-	}}
+	}}}
 	p, err := Policy(c)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestPolicy(t *testing.T) {
 		{call(unix.SYS_WRITE, 12), seccomp.Kill},
 		{call(unix.SYS_WRITE, 5), seccomp.Allow},
 		{call(unix.SYS_IOCTL, standIn, kvmRun), seccomp.Allow},
-		{call(unix.SYS_IOCTL, standIn, kvmSetUserMemory), seccomp.Kill},
+		{call(unix.SYS_IOCTL, standIn, kvmSetUserMemoryRegion), seccomp.Kill},
 		{call(unix.SYS_OPENAT, 0), seccomp.Kill},
 		{call(unix.SYS_EXECVE, 0), seccomp.Kill},
 	} {

@@ -73,7 +73,7 @@ func TestSolo5LargeMemory(t *testing.T) {
 	for _, mb := range []string{"2", "4", "512", "4096"} {
 		r := runTender(t, "--mem="+mb, solo5Guest(t, "globals"))
 		if mb == "2" {
-			if r.status != 1 || !strings.Contains(r.stderr, "--mem=") {
+			if r.status != 1 || !strings.Contains(r.stderr, "past the guest's memory of 2 MB") {
 				t.Errorf("%s MB: %+v", mb, r)
 			}
 			continue

@@ -5,8 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -19,11 +18,13 @@ func TestSymbol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Symbol(self, img.Entry+1); got != "_start+0x1" {
-		t.Errorf("the entry is in %q", got)
+	var l line
+	if got := l.symbol(self, img.Entry+1).string(); got != " in _start+0x1" {
+		t.Errorf("the entry is%q", got)
 	}
-	if got := Symbol(self, 5); got != "" {
-		t.Errorf("address 5 is in %q", got)
+	l.n = 0
+	if got := l.symbol(self, 5).string(); got != "" {
+		t.Errorf("address 5 is%q", got)
 	}
 	r := runTender(t, solo5Guest(t, "xnow"))
 	if !strings.Contains(r.stderr, " in solo5_app_main+0x") {
@@ -31,18 +32,21 @@ func TestSymbol(t *testing.T) {
 	}
 }
 
-// TestSymbolShrunk reads symbols from the mapping of a file that is no more.
+// TestSymbolShrunk has a guest fault whose image has become shorter since it was
+// started: the symbols are gone, and the message is not.
 func TestSymbolShrunk(t *testing.T) {
-	fd := open(t, write(t, make([]byte, 8192), nil), unix.O_RDWR)
-	b, err := unix.Mmap(fd, 0, 8192, unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
+	p := guests.NewProbe(image.HVT)
+	p.Do(p.Puts("ready\n"))
+	p.Hypercall(hcPoll, scratch, guests.N(500_000_000))
+	p.Do(p.Store64(guests.N(image.MinAddr), guests.N(1))) // its text
+	b, err := p.Image()
+	path := write(t, append(b, make([]byte, 1<<20)...), err) // so that the mapping has more than a page
+	cmd, errs := start(t, path)
+	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(b)
-	if err := unix.Ftruncate(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	if got := Symbol(b, 0); got != "" {
-		t.Errorf("got %q", got)
+	wait(t, cmd)
+	if exitStatus(cmd) != 1 || !strings.Contains(errs.String(), "translation fault") || strings.Count(errs.String(), "\n") != 1 {
+		t.Errorf("status %d, %q", exitStatus(cmd), errs)
 	}
 }

@@ -2,13 +2,12 @@ package kvmhvt
 
 import (
 	"fmt"
-	"os"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // tender is a guest with everything that it takes to run it.
@@ -19,14 +18,15 @@ type tender struct {
 	services services
 	cpu      cpu
 	timer    Timer
-	ring     *netRing      // nil without
-	enter    chan struct{} // closed when the guest's thread is not to enter it
-	ended    chan Exit
-	ending   atomic.Bool
-	thread   atomic.Int32 // the guest's thread, once it runs
-	confined bool
-	size     uint64 // bytes of address space mapped before the confinement, or 0
-	signals  chan os.Signal
+	ring     *netRing   // nil without
+	debug    *debugPort // nil without
+	layers   []outcome
+	program  []unix.SockFilter
+	hz       uint64 // frequency of the guest's time stamp counter
+	say      line   // what is being printed
+	openable uint64 // descriptors that the limit allowed
+	confined bool   // what a filter traps is no call of the confinement's any more
+	told     uint32 // set of signals of which the guest has been told
 }
 
 // newTender builds a virtual machine with the guest loaded and its devices
@@ -35,8 +35,9 @@ func newTender(c *Config) (*tender, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	t := &tender{config: c}
-	t.services.waits = waitSet{epoll: -1, timer: -1}
+	t := raw.New[tender]()
+	t.config = c
+	t.services.waits.epoll, t.services.waits.timer = -1, -1
 	if err := t.build(); err != nil {
 		t.close()
 		return nil, err
@@ -47,32 +48,32 @@ func newTender(c *Config) (*tender, error) {
 func (t *tender) build() (err error) {
 	c := t.config
 	extra := uint64(0)
-	if c.NetRing && hasNet(c.Devices) {
+	if (c.NetRing || c.Image.Ring != 0) && hasNet(c.Devices) {
 		extra = ringReserve
 	}
 	if t.layout, err = newLayout(c.Image, c.Memory, extra); err != nil {
 		return err
 	}
-	if t.machine, err = newMachine(t.layout); err != nil {
+	if t.machine, err = newMachine(t.layout, c.KVM); err != nil {
 		return err
 	}
 	m := t.machine
-	m.keepSmall(c.Image.End)
+	m.choosePages(c.Image)
 	t.services.mem = guestMemory{m.mem, t.layout}
 	t.cpu = cpu{regs: &m.regs, mem: t.services.mem}
 	if err := t.attachTimer(); err != nil {
 		return err
 	}
-	if err := load(m.mem, c.Image, c.File); err != nil {
-		return err
+	if c.Warm == nil {
+		if err := load(m.mem, c.Image, c.File); err != nil {
+			return err
+		}
 	}
 	if err := t.attach(); err != nil {
 		return err
 	}
 	if extra != 0 {
-		if t.ring, err = newNetRing(t); err != nil {
-			return err
-		}
+		t.ring = newNetRing(t)
 	}
 	return t.start()
 }
@@ -80,16 +81,23 @@ func (t *tender) build() (err error) {
 // start sets the processor up for the guest's first instruction.
 func (t *tender) start() error {
 	c, m := t.config, t.machine
-	hz, err := m.tscHz()
-	if err != nil {
+	var err error
+	if t.hz, err = m.tscHz(); err != nil {
 		return err
 	}
 	info := bootInfo{
-		memSize: t.layout.size, kernelEnd: c.Image.End, tscHz: hz,
-		manifest: c.Manifest, args: c.Args,
+		memSize: t.layout.size, kernelEnd: c.Image.End, tscHz: t.hz,
+		manifest: c.Image.Manifest, args: c.Args,
 	}
-	if t.ring != nil {
+	if t.ring != nil && c.NetRing {
 		info.ring = t.ring.addr
+	}
+	if t.ring != nil && c.Image.Ring != 0 && c.Warm == nil {
+		b, err := t.services.mem.writable("ring", c.Image.Ring, image.RingWordSize)
+		if err != nil {
+			return err
+		}
+		store64(b, 0, t.ring.addr)
 	}
 	if err := info.write(m.mem); err != nil {
 		return err
@@ -108,6 +116,9 @@ func (t *tender) start() error {
 	if err := m.setSregs(); err != nil {
 		return err
 	}
+	if c.Warm != nil {
+		return t.restore()
+	}
 	m.regs = startRegs(c.Image.Entry, t.layout.size, c.CPL)
 	return m.setRegs()
 }
@@ -116,10 +127,10 @@ func (t *tender) start() error {
 // Solo5's tender does: at privilege level 0 the page tables do not say so.
 func (m *machine) protect(l *layout) error {
 	for _, r := range l.regions {
-		if r.start < minBase || r.prot&image.W != 0 {
+		if !r.kept() {
 			continue
 		}
-		if err := unix.Mprotect(m.mem[r.start:r.end], unix.PROT_READ); err != nil {
+		if err := raw.Mprotect(m.mem[r.start:r.end], unix.PROT_READ); err != nil {
 			return fmt.Errorf("protect guest memory at %#x: %w", r.start, err)
 		}
 	}
@@ -129,20 +140,18 @@ func (m *machine) protect(l *layout) error {
 // attach connects the guest's devices to the hypercalls.
 func (t *tender) attach() error {
 	s := &t.services
-	s.console = console{fd: t.config.console(), waits: &s.waits}
+	s.console = console{fd: t.config.Console, waits: &s.waits}
 	device.Widen(s.console.fd) // one write takes as much as one read gave
-	if err := s.waits.open(&t.ending); err != nil {
+	if err := s.waits.open(); err != nil {
 		return err
 	}
-	s.waits.idle = dropText
 	for i := range t.config.Devices {
 		d := &t.config.Devices[i]
-		if d.Handle < 1 || d.Handle >= image.MaxEntries {
-			return fmt.Errorf("device '%s' has handle %d", d.Name, d.Handle)
-		}
 		switch d.Type {
 		case image.Block:
-			s.blocks[d.Handle] = &blockDevice{name: d.Name, fd: d.FD, capacity: d.Capacity}
+			b := raw.New[blockDevice]()
+			*b = blockDevice{name: d.Name, fd: d.FD, capacity: d.Capacity}
+			s.blocks[d.Handle] = b
 		case image.Net:
 			if err := t.attachNet(d); err != nil {
 				return fmt.Errorf("device '%s': %w", d.Name, err)
@@ -161,7 +170,9 @@ func (t *tender) attachNet(d *device.Device) error {
 	if d.Kind == device.Pipe {
 		device.Widen(d.FD)
 	}
-	s.nets[d.Handle] = &netDevice{name: d.Name, port: port, endsStream: d.EndsStream(t.config.EOF), terminal: d.Kind == device.TTY}
+	n := raw.New[netDevice]()
+	*n = netDevice{name: d.Name, port: port, endsStream: d.EndsStream(t.config.EOF), terminal: d.Kind == device.TTY, other: d.Kind == device.Other}
+	s.nets[d.Handle] = n
 	if device.AlwaysReady(d.Kind) {
 		s.waits.always |= 1 << d.Handle
 		return nil
@@ -178,15 +189,8 @@ func hasNet(devices []device.Device) bool {
 	return false
 }
 
-// close releases everything. No thread may be in the guest. A confined process
-// leaves that to its exit.
+// close releases everything, where the guest is not started.
 func (t *tender) close() {
-	if t.confined {
-		return
-	}
-	if t.ring != nil {
-		t.ring.close()
-	}
 	for _, n := range t.services.nets {
 		if n != nil {
 			n.port.Close()

@@ -1,11 +1,10 @@
 package kvmhvt
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // period is how much processor time a guest has between two interrupts of its
@@ -19,32 +18,35 @@ const vectorTimer = 32
 // Timer says whether a timer interrupts the guest.
 type Timer struct {
 	Period time.Duration // of processor time, or 0
-	Err    error         // why there is none, though the image asks for one
+	Lack   string        // why there is none, though the image asks for one
 }
 
-var errLevelTimer = errors.New("there is none at privilege level 0")
-
-// attachTimer finds what the guest shares with its timer, if it asks for one.
+// attachTimer finds what the guest shares with its timer, if it asks for one, and
+// where it is told of signals: that works only with a timer, by which the guest
+// comes to look.
 func (t *tender) attachTimer() (err error) {
 	img := t.config.Image
 	switch {
 	case img.Timer == 0:
 	case t.config.CPL != 3:
-		t.timer.Err = errLevelTimer
+		t.timer.Lack = "there is none at privilege level 0"
 	default:
 		t.cpu.timer, err = t.services.mem.writable("timer", img.Timer, image.TimerSize)
+		if err == nil && img.Signals != 0 {
+			t.services.waits.asked, err = t.services.mem.writable("signals", img.Signals, image.SignalsSize)
+		}
 	}
 	return err
 }
 
-// arm starts the timer, for the calling thread. Where the host has none for it,
+// arm starts the timer. Where the host has none for it,
 // the guest goes without, as under other tenders.
 func (t *tender) arm() {
 	if t.cpu.timer == nil {
 		return
 	}
-	if err := startTimer(period); err != nil {
-		t.timer.Err, t.cpu.timer = fmt.Errorf("the host gives none: %w", err), nil
+	if errno := startTimer(period); errno != 0 {
+		t.timer.Lack, t.cpu.timer = raw.Concat("the host gives none: ", errno.Error()), nil
 		return
 	}
 	t.timer.Period = period

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // sigevent is struct sigevent (Linux asm-generic/siginfo.h).
@@ -17,21 +19,19 @@ type sigevent struct {
 }
 
 // startTimer sends the calling thread SIGURG whenever it has used that much
-// processor time, until the process ends. The Go runtime uses the signal itself
-// and is not troubled by it.
-func startTimer(period time.Duration) error {
+// processor time, until the process ends.
+func startTimer(period time.Duration) unix.Errno {
 	const threadID = 4 // SIGEV_THREAD_ID
-	event := sigevent{signal: int32(unix.SIGURG), notify: threadID, thread: int32(unix.Gettid())}
+	tid, _ := raw.Call(unix.SYS_GETTID)
+	event := sigevent{signal: int32(unix.SIGURG), notify: threadID, thread: int32(tid)}
 	var id int32
-	_, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_THREAD_CPUTIME_ID,
-		uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&id)))
+	_, errno := raw.Syscall6(unix.SYS_TIMER_CREATE, unix.CLOCK_THREAD_CPUTIME_ID,
+		uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&id)), 0, 0, 0)
 	if errno != 0 {
 		return errno
 	}
-	every := unix.NsecToTimespec(int64(period))
+	every := unix.Timespec{Nsec: int64(period)}
 	spec := unix.ItimerSpec{Interval: every, Value: every}
-	if _, _, errno = unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(id), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0); errno != 0 {
-		return errno
-	}
-	return nil
+	_, errno = raw.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(id), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	return errno
 }

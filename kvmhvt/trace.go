@@ -2,10 +2,11 @@ package kvmhvt
 
 import (
 	"encoding/binary"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // RecordKind says what a Record tells of.
@@ -23,7 +24,7 @@ const (
 type Record struct {
 	Kind  RecordKind
 	Call  uint8 // hypercall number (enum hvt_hypercall); of the ring the one that does the same
-	Ring  bool  // taken from the network ring, by its own thread
+	Ring  bool  // taken from the network ring
 	Ended bool  // the guest was ended instead of getting a result
 
 	Time time.Duration // when the call began, since the guest started
@@ -73,20 +74,22 @@ func (r *Record) Decode(b *[RecordSize]byte) {
 	}
 }
 
-// tracer writes the records of one thread. The process is confined and its
-// garbage collector is off, so it allocates nothing and leaves it to the reader
-// to make words of them.
+// tracer writes records. It leaves it to the reader to make words of them.
 type tracer struct {
 	Record
 	fd      int
-	started time.Time
-	ending  *atomic.Bool // as in waitSet
+	started int64 // by the monotonic clock, in nanoseconds
 	buf     [RecordSize]byte
 }
 
 // start prepares the records of a call.
 func (t *tracer) start(call int, ip uint64) {
-	t.Record = Record{Call: uint8(call), Ring: t.Ring, IP: ip, Time: time.Since(t.started)}
+	t.Record = Record{Call: uint8(call), Ring: t.Ring, IP: ip, Time: t.now()}
+}
+
+// now is the time since the guest started.
+func (t *tracer) now() time.Duration {
+	return time.Duration(raw.Clock(unix.CLOCK_MONOTONIC) - t.started)
 }
 
 // began tells that the call begins. Where that fails, done will.
@@ -96,7 +99,7 @@ func (t *tracer) began() { t.write(RecordBegan) }
 // err, or why there is nobody to tell.
 func (t *tracer) done(err error) error {
 	t.Ended = err != nil
-	t.Took = time.Since(t.started) - t.Time
+	t.Took = t.now() - t.Time
 	if failed := t.write(RecordDone); err == nil {
 		err = failed
 	}
@@ -108,35 +111,47 @@ func (t *tracer) write(kind RecordKind) error {
 	t.Kind = kind
 	t.encode(&t.buf)
 	for {
-		switch _, err := unix.Write(t.fd, t.buf[:]); {
-		case err == nil:
+		switch _, errno := writeOnce(t.fd, t.buf[:]); errno {
+		case 0:
 			return nil
-		case err == unix.EPIPE:
+		case unix.EINTR:
+		case unix.EPIPE:
 			return brokenPipe("trace")
-		case err != unix.EINTR:
-			return stopf("Could not write the trace: %v", err)
-		case t.ending != nil && t.ending.Load():
-			return errEnding
+		default:
+			return because("Could not write the trace: ").errno(errno).err()
 		}
 	}
 }
 
-// trace begins the trace that c.Trace asks for.
-func (t *tender) trace() error {
+// prepareTrace makes the tracers that c.Trace asks for.
+func (t *tender) prepareTrace() {
 	fd := t.config.Trace
-	if fd == 0 {
-		return nil
+	if fd == NoFD {
+		return
 	}
-	started := time.Now()
-	t.services.trace = &tracer{fd: fd, started: started, ending: &t.ending}
+	t.services.trace = raw.New[tracer]()
+	t.services.trace.fd = fd
 	if t.ring != nil {
-		t.ring.trace = &tracer{Record: Record{Ring: true}, fd: fd, started: started, ending: &t.ending}
+		t.ring.trace = raw.New[tracer]()
+		t.ring.trace.fd, t.ring.trace.Ring = fd, true
 	}
-	return t.services.trace.write(RecordStarted)
 }
 
-// traced is services.hypercall with a trace.
-func (t *tender) traced(nr int, addr uint64) (halted bool, err error) {
+// startTrace begins the trace.
+func (t *tender) startTrace() error {
+	s := t.services.trace
+	if s == nil {
+		return nil
+	}
+	s.started = raw.Clock(unix.CLOCK_MONOTONIC)
+	if t.ring != nil {
+		t.ring.trace.started = s.started
+	}
+	return s.write(RecordStarted)
+}
+
+// tracedHypercall is services.hypercall with a trace.
+func (t *tender) tracedHypercall(nr int, addr uint64) (halted bool, err error) {
 	if err := t.machine.getRegs(); err != nil {
 		return false, err
 	}
@@ -149,8 +164,8 @@ func (t *tender) traced(nr int, addr uint64) (halted bool, err error) {
 	return halted, s.trace.done(err)
 }
 
-// traced is netRing.request with a trace.
-func (r *netRing) traced(e ringEntry) error {
+// tracedRequest is netRing.request with a trace.
+func (r *netRing) tracedRequest(e ringEntry) error {
 	call := hcNetRead
 	switch e.operation {
 	case ringNetWrite:

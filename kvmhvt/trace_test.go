@@ -1,12 +1,13 @@
 package kvmhvt
 
 import (
+	"errors"
 	"os"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/raw"
 	"gocat/internal/testhost"
 )
 
@@ -51,8 +52,8 @@ func readRecords(t *testing.T, r *os.File) (all []Record) {
 func TestRingRecords(t *testing.T) {
 	s := newServices(t)
 	pipe, w := testhost.Pipe(t)
-	ring := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize], kick: -1,
-		trace: &tracer{Record: Record{Ring: true}, fd: int(w.Fd()), started: time.Now()}}
+	ring := &netRing{s: s, addr: fuzzMemory, b: s.mem.b[fuzzMemory:][:ringSize],
+		trace: &tracer{Record: Record{Ring: true}, fd: int(w.Fd()), started: raw.Clock(unix.CLOCK_MONOTONIC)}}
 	const data = minBase + 0x3000
 	requests := []struct {
 		operation, handle uint64
@@ -64,7 +65,7 @@ func TestRingRecords(t *testing.T) {
 		store64(e, 8, data)
 		store64(e, 16, q.size)
 	}
-	ring.field(ringEntTail).Store(uint32(len(requests)))
+	store32(ring.b, ringEntTail, uint32(len(requests)))
 	if err := ring.drain(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,18 +91,18 @@ func TestRingRecords(t *testing.T) {
 	}
 }
 
-// TestTraceEnds: a trace that nobody reads any more ends the guest, and so does a
-// signal while the reader takes nothing.
+// TestTraceEnds: a trace that nobody reads any more ends the guest.
 func TestTraceEnds(t *testing.T) {
 	s := newServices(t)
 	pipe, w := testhost.Pipe(t)
-	s.trace = &tracer{fd: int(w.Fd()), started: time.Now()}
+	s.trace = &tracer{fd: int(w.Fd()), started: raw.Clock(unix.CLOCK_MONOTONIC)}
 	pipe.Close()
 	s.trace.start(hcPuts, 0)
-	if e := exitFor(s.trace.done(nil)); e.Signal != int(unix.SIGPIPE) || e.Status != 128+int(unix.SIGPIPE) {
-		t.Errorf("%+v", e)
+	var why *stop
+	if err := s.trace.done(nil); !errors.As(err, &why) || why.signal != int(unix.SIGPIPE) || why.status != 128+int(unix.SIGPIPE) {
+		t.Errorf("%+v", why)
 	}
-	if err := s.trace.done(errEnding); err != errEnding {
+	if err := s.trace.done(errOther); err != errOther {
 		t.Errorf("the first error became %v", err)
 	}
 }

@@ -1,64 +1,34 @@
 package kvmhvt
 
 import (
-	"errors"
-	"fmt"
-	"runtime"
-
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
 )
 
-// loop runs the guest on the calling thread until it ends.
-func (t *tender) loop() Exit {
-	t.thread.Store(int32(unix.Gettid()))
-	err := t.serve()
-	e := exitFor(err)
-	e.Counters = t.services.stats
-	var s *stop
-	switch {
-	case err == nil:
-		e.Status = t.services.status
-	case errors.As(err, &s) && s.rip != 0:
-		if name := Symbol(t.config.ELF, s.rip); name != "" {
-			e.Reason += " in " + name
-		}
-	}
-	return e
-}
-
-// exitFor is the exit because of an error.
-func exitFor(err error) (e Exit) {
-	var s *stop
-	switch {
-	case err == nil:
-	case errors.As(err, &s):
-		e.Status, e.Signal, e.Reason = s.status, s.signal, s.reason
-	default:
-		e.Status, e.Reason = 1, err.Error()
-	}
-	return e
-}
-
 // serve enters the guest and serves its exits until it halts.
 func (t *tender) serve() error {
 	m := t.machine
 	for {
+		if err := t.setPoints(); err != nil {
+			return err
+		}
 		switch errno := m.enter(); errno {
 		case 0:
-		case unix.EINTR, unix.EAGAIN:
-			if t.ending.Load() {
-				return errEnding
+		case unix.EINTR:
+			if err := t.pause(); err != nil {
+				return err
 			}
 			if err := t.tick(); err != nil {
 				return err
 			}
 			continue
 		case unix.EFAULT:
-			return t.translationFault("")
+			return t.endOnTranslation("", 0)
+		case unix.EAGAIN:
+			return because("KVM: run guest: it starts a thread for each machine, and the limit on processes is reached (ulimit -u, pids.max)").err()
 		default:
-			return &Error{"run guest", errno, ""}
+			return failed("run guest", errno)
 		}
 		t.services.stats.Exits++
 		halted, err := t.exit(m.run32(runExitReason))
@@ -73,50 +43,78 @@ func (t *tender) exit(reason uint32) (halted bool, err error) {
 	m := t.machine
 	switch reason {
 	case exitIO:
-		a := m.portAccess()
-		nr := int(a.port) - portHypercall
-		if !a.out || a.size != 4 || a.count != 1 || nr < 0 || nr >= hcMax {
-			return false, t.where(fmt.Sprintf("Invalid guest port access: port=0x%x", a.port))
-		}
-		if t.services.trace != nil {
-			return t.traced(nr, uint64(a.data))
-		}
-		return t.services.hypercall(nr, uint64(a.data))
+		return t.port()
+	case exitDebug:
+		return false, t.debugExit()
 	case exitHLT:
 		if t.config.CPL == 3 {
 			return false, t.trap()
 		}
-		return false, t.where("the guest halted without an exit status")
+		return false, t.endHere(because("the guest halted without an exit status"))
 	case exitMMIO:
-		what := "read from"
+		what := "read from "
 		if m.run[runMMIOIsWrite] != 0 {
-			what = "write to"
+			what = "write to "
 		}
-		return false, t.translationFault(fmt.Sprintf("%s %#x, ", what, m.run64(runMMIOAddr)))
+		return false, t.endOnTranslation(what, m.run64(runMMIOAddr))
 	case exitShutdown:
-		return false, t.where("KVM: the guest faulted without a handler (triple fault)")
+		return false, t.endHere(because("KVM: the guest faulted without a handler (triple fault)"))
 	case exitFailEntry:
-		return false, t.where(fmt.Sprintf("KVM: entry failure: hw_entry_failure_reason=0x%x", m.run64(runFailReason)))
+		return false, t.endHere(because("KVM: entry failure: hw_entry_failure_reason=").hex(m.run64(runFailReason)))
 	case exitInternalError:
 		return false, t.internalError()
 	}
-	return false, t.where(fmt.Sprintf("KVM: unhandled exit: exit_reason=0x%x", reason))
+	return false, t.endHere(because("KVM: unhandled exit: exit_reason=").hex(uint64(reason)))
 }
 
-// where ends the guest with a message and the address it was at.
-func (t *tender) where(msg string) error {
-	if err := t.machine.getRegs(); err != nil {
-		return stopf("%s: %v", msg, err)
+// port serves an access to a port: a hypercall, or a kick of the network ring.
+func (t *tender) port() (halted bool, err error) {
+	a := t.machine.portAccess()
+	nr := int(a.port) - portHypercall
+	switch {
+	case !a.out || a.size != 4 || a.count != 1:
+	case t.ring != nil && a.port == portKick:
+		return false, t.ring.drain()
+	case nr >= 0 && nr < hcMax:
+		if nr == hcPoll && t.debug != nil && t.debug.waits {
+			if err := t.atWait(uint64(a.data)); err != nil {
+				return false, err
+			}
+		}
+		if t.services.trace != nil {
+			halted, err = t.tracedHypercall(nr, uint64(a.data))
+		} else {
+			halted, err = t.services.hypercall(nr, uint64(a.data))
+		}
+		if halted && t.ring != nil { // what the guest has given to it is sent
+			err = t.ring.drain()
+		}
+		return halted, err
 	}
-	return stopAt(t.machine.regs.rip, "%s: rip=%#x", msg, t.machine.regs.rip)
+	return false, t.endHere(because("Invalid guest port access: port=").hex(uint64(a.port)))
 }
 
-// translationFault is an access that memory's protection forbids.
-func (t *tender) translationFault(what string) error {
+// endHere ends the guest with a message and the address it was at.
+func (t *tender) endHere(msg *line) error {
+	r := &t.machine.regs
+	if errno := ioctlPtr(t.machine.vcpu, kvmGetRegs, r); errno != 0 {
+		return msg.text(": ").errno(errno).err()
+	}
+	return msg.text(": rip=").hex(r.rip).errAt(r.rip)
+}
+
+// endOnTranslation ends the guest for an access that memory's protection forbids:
+// to addr, where what says how, if that is known.
+func (t *tender) endOnTranslation(what string, addr uint64) error {
 	if err := t.machine.getRegs(); err != nil {
 		return err
 	}
-	return stopAt(t.machine.regs.rip, "KVM: host/guest translation fault: %srip=%#x", what, t.machine.regs.rip)
+	l := because("KVM: host/guest translation fault: ").text(what)
+	if what != "" {
+		l.hex(addr).text(", ")
+	}
+	rip := t.machine.regs.rip
+	return l.text("rip=").hex(rip).errAt(rip)
 }
 
 // internalError explains that KVM cannot go on.
@@ -125,37 +123,34 @@ func (t *tender) internalError() error {
 	if err := m.getRegs(); err != nil {
 		return err
 	}
-	inst, raw := t.cpu.fetch()
-	hint := ""
+	in, code := t.cpu.fetch()
+	l := because("KVM: internal error exit: suberror=").hex(uint64(m.run32(runSubError))).text(": rip=").hex(m.regs.rip).text(": ")
+	l.instruction(&in, code)
 	if t.config.CPL == 0 {
-		hint = ": this host's KVM emulates privilege level 0 and does not know the instruction; run without --cpl=0"
+		l.text(": this host's KVM emulates privilege level 0 and does not know the instruction; at level 3 guests run natively")
 	}
-	return stopAt(m.regs.rip, "KVM: internal error exit: suberror=0x%x: rip=%#x: %s%s",
-		m.run32(runSubError), m.regs.rip, disassemble(inst, raw), hint)
+	return l.errAt(m.regs.rip)
 }
-
-// collectEvery is after how many traps the garbage that emulating instructions
-// makes is collected. It is a few hundred bytes a trap at most.
-const collectEvery = 1 << 14
 
 // trap serves an exception of a guest at privilege level 3: the processor has
 // entered the shim, pushed its frame on the shim's stack and executed the HLT
 // that is the exception's gate.
 func (t *tender) trap() error {
 	m := t.machine
-	if t.services.stats.Traps++; t.services.stats.Traps%collectEvery == 0 {
-		runtime.GC()
-	}
+	t.services.stats.Traps++
 	if err := m.getRegs(); err != nil {
 		return err
 	}
 	if err := m.getSregs(); err != nil {
 		return err
 	}
+	if m.sregs.cs.dpl == 3 && t.debug.served() {
+		return nil
+	}
 	const gates = systemLinear + tablesPage*image.PageSize + gateOffset
 	vector := m.regs.rip - 1 - gates
 	if vector >= vectors || m.sregs.cs.dpl != 0 {
-		return stopf("KVM: exit by HLT at %#x, which is none of the tender's gates", m.regs.rip)
+		return because("KVM: exit by HLT at ").hex(m.regs.rip).text(", which is none of the tender's gates").err()
 	}
 	code, err := t.popFrame(int(vector))
 	if err != nil {
@@ -166,7 +161,7 @@ func (t *tender) trap() error {
 	if vector == vectorPF {
 		c.cr2 = s.cr2
 	}
-	if err := c.exception(int(vector), code); err != nil {
+	if err := t.deliver(int(vector), code); err != nil {
 		return err
 	}
 	s.cs, s.ss = codeSegment(selUserCode, 3), dataSegment(selUserData, 3)
@@ -175,6 +170,30 @@ func (t *tender) trap() error {
 		return err
 	}
 	return m.setRegs()
+}
+
+// deliver handles an exception, of which a debugger may hear first.
+func (t *tender) deliver(vector int, code uint64) error {
+	if d := t.debug; d != nil && !d.waits {
+		if vector == vectorGP {
+			if done, err := t.cpu.privileged(); done || err != nil {
+				return t.afterEmulation(err)
+			}
+		}
+		step := d.step
+		if step { // KVM's, not the guest's
+			t.cpu.rflags &^= flagTF
+		}
+		if on, err := t.faulted(vector); !on || err != nil {
+			return err
+		}
+	}
+	at := t.cpu.rip
+	err := t.cpu.exception(vector, code)
+	if err != nil || vector != vectorGP || t.debug != nil {
+		return err
+	}
+	return t.cpu.following(at / image.PageSize)
 }
 
 // popFrame takes the exception's frame off the shim's stack: the registers are
@@ -188,14 +207,14 @@ func (t *tender) popFrame(vector int) (code uint64, err error) {
 	}
 	at := m.regs.rsp - stack
 	if at > image.PageSize-size {
-		return 0, stopf("KVM: exception frame at %#x, outside the tender's stack", m.regs.rsp)
+		return 0, because("KVM: exception frame at ").hex(m.regs.rsp).text(", outside the tender's stack").err()
 	}
 	b := m.sys[stackPage*image.PageSize+at:][:size]
 	if hasErrorCode(vector) {
 		code, b = load64(b, 0), b[8:]
 	}
 	if load64(b, 8)&3 != 3 {
-		return 0, stopf("KVM: %s in the tender's shim at %#x", exceptionName(vector), load64(b, 0))
+		return 0, because("KVM: ").text(exceptionName(vector)).text(" in the tender's shim at ").hex(load64(b, 0)).err()
 	}
 	r := &m.regs
 	r.rip, r.rflags, r.rsp = load64(b, 0), load64(b, 16)|flagIOPL3, load64(b, 24)

@@ -2,30 +2,29 @@ package kvmhvt
 
 import (
 	"math/bits"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // waitSet is what the guest's poll waits for.
 type waitSet struct {
-	epoll, timer int          // -1 when not open
-	always       uint64       // handles that are always ready: epoll refuses files
-	ending       *atomic.Bool // set, with a signal to the thread, to end a wait
-	idle         func()       // called once, before the first wait that may take long; may be nil
+	epoll, timer int    // -1 when not open
+	always       uint64 // handles that are always ready: epoll refuses files
+	asked        []byte // the guest's word of signals, or nil
 	events       [image.MaxEntries + 1]unix.EpollEvent
 }
 
-// open makes an empty set. ending may be nil.
-func (w *waitSet) open(ending *atomic.Bool) (err error) {
-	*w = waitSet{epoll: -1, timer: -1, ending: ending}
-	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+// open makes an empty set.
+func (w *waitSet) open() (err error) {
+	w.epoll, w.timer, w.always = -1, -1, 0
+	if w.epoll, err = raw.EpollCreate(); err != nil {
 		return &Error{"create wait set", err, ""}
 	}
-	if w.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+	if w.timer, err = raw.TimerfdCreate(); err != nil {
 		return &Error{"create timer", err, ""}
 	}
 	return w.watch(w.timer, 0)
@@ -33,20 +32,18 @@ func (w *waitSet) open(ending *atomic.Bool) (err error) {
 
 // watch adds a descriptor that makes handles ready when it can be read.
 func (w *waitSet) watch(fd int, handles uint64) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(uint32(handles)), Pad: int32(handles >> 32)}
-	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &ev)
+	ev := raw.New[unix.EpollEvent]()
+	ev.Events, ev.Fd, ev.Pad = unix.EPOLLIN, int32(uint32(handles)), int32(handles>>32)
+	return raw.EpollAdd(w.epoll, fd, ev)
 }
 
 func (w *waitSet) close() {
-	for _, fd := range []int{w.epoll, w.timer} {
+	for _, fd := range [...]int{w.epoll, w.timer} {
 		if fd >= 0 {
-			unix.Close(fd)
+			raw.Close(fd)
 		}
 	}
 }
-
-// errEnding is the end of a wait because the tender ends.
-var errEnding error = &stop{status: 1, reason: "the tender is ending"}
 
 // maxTimeout is a century, in nanoseconds.
 const maxTimeout = uint64(100 * 365 * 24 * time.Hour)
@@ -59,28 +56,28 @@ func (w *waitSet) wait(timeout uint64) (ready uint64, n int, err error) {
 		ms = 0
 	} else {
 		timeout = min(timeout, maxTimeout)
-		spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(timeout))}
-		if w.idle != nil {
-			w.idle()
-			w.idle = nil
+		spec := unix.ItimerSpec{Value: unix.Timespec{Sec: int64(timeout / 1e9), Nsec: int64(timeout % 1e9)}}
+		if errno := timerfdSettime(w.timer, &spec); errno != 0 {
+			return 0, 0, because("Could not set timer: ").errno(errno).err()
 		}
-		if err := unix.TimerfdSettime(w.timer, 0, &spec, nil); err != nil {
-			return 0, 0, stopf("Could not set timer: %v", err)
+		// A signal that comes from here on sets the timer again.
+		if w.asked != nil && load32(w.asked, 0) != 0 {
+			return 0, 0, nil
 		}
 	}
 	ready = w.always
 	for {
 		got, errno := epollPwait(w.epoll, w.events[:], ms)
 		if errno == unix.EINTR {
-			if w.ending != nil && w.ending.Load() {
-				return 0, 0, errEnding
+			if err := current.pause(); err != nil {
+				return 0, 0, err
 			}
 			continue
 		}
 		if errno != 0 {
-			return 0, 0, stopf("Could not wait for devices: %v", errno)
+			return 0, 0, because("Could not wait for devices: ").errno(errno).err()
 		}
-		for _, ev := range w.events[:got] {
+		for _, ev := range w.events[:min(max(got, 0), len(w.events))] {
 			ready |= uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
 		}
 		return ready, bits.OnesCount64(ready), nil
@@ -95,10 +92,10 @@ func (w *waitSet) writable(fd int) error {
 			return nil
 		}
 		if errno != unix.EINTR {
-			return stopf("Could not wait for descriptor %d: %v", fd, errno)
+			return because("Could not wait for descriptor ").decimal(uint64(fd)).text(": ").errno(errno).err()
 		}
-		if w.ending != nil && w.ending.Load() {
-			return errEnding
+		if err := current.pause(); err != nil {
+			return err
 		}
 	}
 }

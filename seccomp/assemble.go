@@ -29,7 +29,6 @@ const (
 	opAnd     = unix.BPF_ALU | unix.BPF_AND | unix.BPF_K
 	opEqual   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
 	opGreater = unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
-	opBits    = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
 	opSkip    = unix.BPF_JMP | unix.BPF_JA
 	opReturn  = unix.BPF_RET | unix.BPF_K
 )
@@ -38,11 +37,11 @@ const (
 // SECCOMP_SET_MODE_FILTER takes. It fails when the policy is malformed or its
 // program would exceed the kernel's 4096 instructions.
 //
-// The program kills foreign architectures and x32 calls, then has one block a
+// The program denies foreign architectures, then has one block a
 // system call, in the order in which the calls first appear in Rules:
 //
 //	jeq  #nr, otherwise skip the block
-//	the call's rules, one after the other: each ends in ret ALLOW and is left
+//	the call's rules, one after the other: each ends in ret ALLOW or ret ERRNO and is left
 //	for the next at its first condition that does not hold
 //	ret  DENY, unless the last rule has no conditions
 //
@@ -52,17 +51,15 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 	if p.Deny != Kill && p.Deny != Trap {
 		return nil, fmt.Errorf("policy %s denies by action %#x: use Kill or Trap", p.Name, uint32(p.Deny))
 	}
-	room := 7 // instructions that every program has
+	room := 5 // instructions that every program has
 	for i := range p.Rules {
 		room += 4 + 6*len(p.Rules[i].Conds) // no rule takes more
 	}
 	prog := append(raw.Slice[unix.SockFilter](0, room),
 		load(offArch),
 		jump(opEqual, unix.AUDIT_ARCH_X86_64, 1, 0),
-		ret(Kill),
-		load(offNr),
-		jump(opBits, x32Bit, 0, 1),
-		ret(Kill))
+		ret(p.Deny),
+		load(offNr))
 	for _, rules := range p.byCall() {
 		block := 0
 		for _, r := range rules {
@@ -99,7 +96,10 @@ func (p *Policy) Assemble() ([]unix.SockFilter, error) {
 // be assembled.
 func (r *Rule) size() (int, error) {
 	if r.Nr&x32Bit != 0 {
-		return 0, fmt.Errorf("system call number %#x is an x32 one, which is always killed", r.Nr)
+		return 0, fmt.Errorf("system call number %#x is an x32 one, which no rule can allow", r.Nr)
+	}
+	if r.Errno > Holds {
+		return 0, fmt.Errorf("%d is no error number: the kernel takes up to %d", r.Errno, Holds)
 	}
 	n := 1
 	for _, c := range r.Conds {
@@ -117,7 +117,7 @@ func (r *Rule) size() (int, error) {
 	return n, nil
 }
 
-// assemble appends the code of one rule: ret ALLOW when every condition holds,
+// assemble appends the code of one rule: its return when every condition holds,
 // otherwise control leaves at its end.
 func (r *Rule) assemble(prog []unix.SockFilter) []unix.SockFilter {
 	rest := 1
@@ -128,7 +128,7 @@ func (r *Rule) assemble(prog []unix.SockFilter) []unix.SockFilter {
 		rest -= c.size()
 		prog = c.assemble(prog, rest)
 	}
-	return append(prog, ret(Allow))
+	return append(prog, ret(r.action()))
 }
 
 // size returns the number of instructions of a condition.

@@ -135,7 +135,7 @@ func (c *Call) set(f Field, v uint64) {
 	}
 }
 
-// run interprets prog on one call. Any other instruction than those above, a
+// run interprets prog on one call. Any instruction other than those above, a
 // load outside struct seccomp_data and a missing return are errors.
 func run(prog []unix.SockFilter, c Call) (Action, error) {
 	var a uint32
@@ -164,8 +164,6 @@ func run(prog []unix.SockFilter, c Call) (Action, error) {
 			holds = a == in.K
 		case opGreater:
 			holds = a > in.K
-		case opBits:
-			holds = a&in.K != 0
 		default:
 			return 0, fmt.Errorf("instruction %d has unknown code %#x", pc, in.Code)
 		}

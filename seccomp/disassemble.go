@@ -23,8 +23,6 @@ func Disassemble(prog []unix.SockFilter) string {
 			branch(&out, "jeq", pc, in)
 		case opGreater:
 			branch(&out, "jgt", pc, in)
-		case opBits:
-			branch(&out, "jset", pc, in)
 		case opSkip:
 			fmt.Fprintf(&out, "ja       %d\n", pc+1+int(in.K))
 		case opReturn:

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Explain writes the policy in words: a heading that says what becomes of
+// Explain writes the policy in words: a heading that says what happens to
 // everything else, then one rule a line with its reason, grouped by system call
 // in the order in which the program looks for them. All conditions of a line
 // must hold. Errors are those of w.
@@ -22,7 +22,7 @@ func (p *Policy) Explain(w io.Writer) error {
 	if p.Deny == Trap {
 		denied = "is reported and kills the process"
 	}
-	if _, err := fmt.Fprintf(w, "Policy %s: a call that no line below allows %s; 32-bit and x32 calls kill it at once.\n", p.Name, denied); err != nil {
+	if _, err := fmt.Fprintf(w, "Policy %s: a call that no line below allows %s; so does any 32-bit or x32 call.\n", p.Name, denied); err != nil {
 		return err
 	}
 	for _, rules := range p.byCall() {
@@ -122,7 +122,7 @@ func (o Op) String() string {
 	return "op" + strconv.Itoa(int(o))
 }
 
-// String returns "kill", "trap" or "allow", and the number of any other action.
+// String returns "kill", "trap", "allow" or "fail", and the number of any other action.
 func (a Action) String() string {
 	switch a {
 	case Kill:
@@ -131,6 +131,8 @@ func (a Action) String() string {
 		return "trap"
 	case Allow:
 		return "allow"
+	case fail | Action(Holds):
+		return "fail"
 	}
 	return "0x" + strconv.FormatUint(uint64(a), 16)
 }

@@ -31,7 +31,7 @@ var (
 
 // AllowsByIP says whether a rule that ElasticVM leaves out allows the call.
 func (p *Policy) AllowsByIP(c Call) bool {
-	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.looksAtIP() && r.allows(c) })
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.looksAtIP() && r.holds(c) })
 }
 
 func (r Rule) looksAtIP() bool {

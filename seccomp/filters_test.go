@@ -49,9 +49,9 @@ func backendPolicies(t testing.TB) (all []*seccomp.Policy) {
 		for i := range 4 {
 			var p *seccomp.Policy
 			if target == image.SPT {
-				p, err = spt.Policy(&spt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 2 << 20, Devices: devices, Strict: i&1 != 0, QuietFaults: i&2 != 0})
+				p, err = spt.Policy(&spt.Config{Guest: device.Guest{Image: img, File: file, Memory: 2 << 20, Devices: devices}, Failure: 1, Strict: i&1 != 0, QuietFaults: i&2 != 0})
 			} else {
-				p, err = kvmhvt.Policy(&kvmhvt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 2 << 20, Devices: devices, NetRing: i&1 != 0, Console: (i & 2) * 10})
+				p, err = kvmhvt.Policy(&kvmhvt.Config{Guest: device.Guest{Image: img, File: file, Memory: 2 << 20, Devices: devices}, Trace: kvmhvt.NoFD, Debug: kvmhvt.NoFD, KVM: kvmhvt.NoFD, Failure: 1, NetRing: i&1 != 0, Console: 1 + (i&2)*10})
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -24,8 +24,7 @@ const childEnv = "GOCAT_SECCOMP_CHILD"
 // children run under a filter and do not return.
 var children = map[string]func(arg string){
 	"sweep": sweepChild,
-	"spt":   sptChild,
-	"hvt":   hvtChild,
+	"guest": guestChild,
 	"i386":  i386Child,
 	"long":  longChild,
 }
@@ -62,12 +61,8 @@ func runChild(t *testing.T, name, arg string) (syscall.WaitStatus, string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	// A filtered thread may neither be signalled nor wait for a processor; the
-	// hvt policy has all threads in mind.
-	cmd.Env = append(os.Environ(), childEnv+"="+name+" "+arg, "GOMAXPROCS=4")
-	if name != "hvt" {
-		cmd.Env = append(cmd.Env, "GODEBUG=asyncpreemptoff=1")
-	}
+	// A filtered thread may neither be signalled nor wait for a processor.
+	cmd.Env = append(os.Environ(), childEnv+"="+name+" "+arg, "GOMAXPROCS=4", "GODEBUG=asyncpreemptoff=1")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -81,13 +76,13 @@ func check(err error) {
 	}
 }
 
-// install puts the calling thread, or with SECCOMP_FILTER_FLAG_TSYNC all
-// threads, under the program, and makes calls under it. Neither it nor what it
-// calls gives the scheduler a chance to make calls of its own meanwhile.
+// install puts the calling thread under the program and makes calls under it.
+// Neither it nor what it calls gives the scheduler a chance to make calls of its
+// own meanwhile.
 //
 //go:nosplit
-func install(fprog *unix.SockFprog, flags uintptr, calls []Call, got []unix.Errno) unix.Errno {
-	_, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(fprog)))
+func install(fprog *unix.SockFprog, calls []Call, got []unix.Errno) unix.Errno {
+	_, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(fprog)))
 	if errno != 0 {
 		return errno
 	}
@@ -146,19 +141,20 @@ const (
 	saidAllow = 3001 + iota
 	saidTrap
 	saidKill
+	saidHolds
 )
 
 // sweepPolicies are the policies whose decisions are compared with the kernel's.
 // Reporters are at the address from which the sweep makes its calls, or not.
 func sweepPolicies(site uint64) []*Policy {
-	here := Reporter{IP: site, Buf: 0x5000, MaxLen: 160}
-	elsewhere := Reporter{IP: site + 2, Buf: 0x5000, MaxLen: 160}
+	here := sampleReporter{ip: site, buf: 0x5000, maxLen: 160}
+	elsewhere := sampleReporter{ip: site + 2, buf: 0x5000, maxLen: 160}
 	all := []*Policy{
-		SPT(SPTGrants{EpollFD: 3, TimerFD: 4, Net: []NetGrant{{"in", 5}}, Reporter: &here}),
-		SPT(SPTGrants{EpollFD: 3, TimerFD: 4, Net: []NetGrant{{"in", 5}}, Reporter: &elsewhere, Strict: true}),
+		sample{epoll: 3, timer: 4, net: []int{5}, reporter: &here}.policy(),
+		sample{epoll: 3, timer: 4, net: []int{5}, reporter: &elsewhere, strict: true}.policy(),
 	}
 	for _, p := range testPolicies() {
-		if p.Deny == Trap || !strings.HasPrefix(p.Name, "spt-strict") {
+		if p.Deny == Trap || !strings.HasPrefix(p.Name, "strict") {
 			all = append(all, p)
 		}
 	}
@@ -180,7 +176,7 @@ func sweepChild(arg string) {
 	site := syscallSite()
 	p := sweepPolicies(site)[index]
 	fprog := loadable(p)
-	said := map[Action]unix.Errno{Allow: saidAllow, Trap: saidTrap, Kill: saidKill}
+	said := map[Action]unix.Errno{Allow: saidAllow, Trap: saidTrap, Kill: saidKill, fail | Action(Holds): saidHolds}
 	for i, in := range unsafe.Slice(fprog.Filter, fprog.Len) {
 		if in.Code == opReturn {
 			unsafe.Slice(fprog.Filter, fprog.Len)[i].K = unix.SECCOMP_RET_ERRNO | uint32(said[Action(in.K)])
@@ -200,7 +196,7 @@ func sweepChild(arg string) {
 	go func() {
 		runtime.LockOSThread()
 		check(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		if errno := install(fprog, 0, calls, got); errno != 0 {
+		if errno := install(fprog, calls, got); errno != 0 {
 			panic(errno)
 		}
 		done.Store(true)
@@ -220,7 +216,7 @@ func sweepChild(arg string) {
 	}
 	fmt.Printf("%s: %d instructions; %d calls allowed, %d trapped, %d killed\n",
 		p.Name, fprog.Len, count[saidAllow], count[saidTrap], count[saidKill])
-	if count[saidAllow] == 0 || count[saidKill] == 0 {
+	if count[saidAllow] == 0 || count[said[p.Deny]] == 0 {
 		os.Exit(1)
 	}
 	os.Exit(survived)

@@ -3,13 +3,9 @@ package seccomp
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,17 +13,17 @@ import (
 	"gocat/internal/testhost"
 )
 
-// sptWorld is what a child under an spt policy has: real devices, and memory to
+// world is what a child under a guest's policy has: real devices, and memory to
 // point calls at.
-type sptWorld struct {
+type world struct {
 	net, peer, disk, epoll, timer int
 	buf                           [4096]byte
 	text                          [2]byte
 	timerspec                     unix.ItimerSpec
 }
 
-func newSPTWorld() *sptWorld {
-	w := &sptWorld{text: [2]byte{'h', 'i'}}
+func newWorld() *world {
+	w := &world{text: [2]byte{'h', 'i'}}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	check(err)
 	w.net, w.peer = pair[0], pair[1]
@@ -43,15 +39,12 @@ func newSPTWorld() *sptWorld {
 	return w
 }
 
-func (w *sptWorld) grants() SPTGrants {
-	return SPTGrants{
-		EpollFD: w.epoll, TimerFD: w.timer,
-		Net: []NetGrant{{"net", w.net}}, Block: []BlockGrant{{"disk", w.disk, 512, 4 * 512}},
-	}
+func (w *world) grants() sample {
+	return sample{epoll: w.epoll, timer: w.timer, net: []int{w.net}, disks: []sampleDisk{{w.disk, 512, 4 * 512}}}
 }
 
 // calls returns calls by name. The good ones are what a guest does.
-func (w *sptWorld) calls() (good, bad map[string]Call) {
+func (w *world) calls() (good, bad map[string]Call) {
 	buf := uint64(uintptr(unsafe.Pointer(&w.buf)))
 	spec := uint64(uintptr(unsafe.Pointer(&w.timerspec)))
 	text := uint64(uintptr(unsafe.Pointer(&w.text)))
@@ -85,11 +78,11 @@ func (w *sptWorld) calls() (good, bad map[string]Call) {
 	return good, bad
 }
 
-// sptChild does all good calls, each of which must succeed, then the named one
+// guestChild does all good calls, each of which must succeed, then the named one
 // if any, and exits. A name ending in "+trap" takes the policy with a reporter.
-func sptChild(arg string) {
+func guestChild(arg string) {
 	runtime.LockOSThread()
-	w := newSPTWorld()
+	w := newWorld()
 	_, err := unix.Write(w.peer, make([]byte, 64))
 	check(err)
 	good, bad := w.calls()
@@ -100,7 +93,7 @@ func sptChild(arg string) {
 	}
 	grants := w.grants()
 	if trap {
-		grants.Reporter = &testReporter
+		grants.reporter = &testReporter
 	}
 	if trap {
 		// As when the reporter resumes a guest: no one handles the signal, so
@@ -121,7 +114,7 @@ func sptChild(arg string) {
 	}
 	got := make([]unix.Errno, len(calls))
 	exit := call(unix.SYS_EXIT_GROUP, survived)
-	if errno := install(loadable(SPT(grants)), 0, calls, got); errno != 0 {
+	if errno := install(loadable(grants.policy()), calls, got); errno != 0 {
 		exit.Args[0] = 1
 	}
 	for _, errno := range got {
@@ -134,14 +127,14 @@ func sptChild(arg string) {
 
 // TestKernelKills makes one forbidden call a child, under the real program.
 func TestKernelKills(t *testing.T) {
-	status, out := runChild(t, "spt", "")
+	status, out := runChild(t, "guest", "")
 	if status.ExitStatus() != survived || out != "hi" {
 		t.Fatalf("a child that does what it may: status %#x, output %q", status, out)
 	}
-	_, bad := new(sptWorld).calls()
+	_, bad := new(world).calls()
 	for name := range bad {
 		for _, suffix := range []string{"", "+trap"} {
-			status, out := runChild(t, "spt", name+suffix)
+			status, out := runChild(t, "guest", name+suffix)
 			if !status.Signaled() || status.Signal() != unix.SIGSYS || out != "hi" {
 				t.Errorf("%s%s: status %#x, output %q, want death by SIGSYS", name, suffix, status, out)
 			}
@@ -154,17 +147,18 @@ func TestKernelKills(t *testing.T) {
 func longest() *Policy {
 	p := &Policy{Name: "longest", Deny: Kill}
 	for n := range 816 {
-		p.allow(unix.SYS_READ, "fill the program", fd(n))
+		p.Allow(unix.SYS_READ, "fill the program", FD(n))
 	}
-	p.allow(unix.SYS_GETPID, "fill the program")
-	p.allow(unix.SYS_GETTID, "fill the program")
-	p.allow(unix.SYS_EXIT_GROUP, "exit")
+	p.Allow(unix.SYS_GETPID, "fill the program")
+	p.Allow(unix.SYS_GETTID, "fill the program")
+	p.Allow(unix.SYS_GETUID, "fill the program")
+	p.Allow(unix.SYS_EXIT_GROUP, "exit")
 	return p
 }
 
 func longChild(string) {
 	runtime.LockOSThread()
-	errno := install(loadable(longest()), 0, nil, nil)
+	errno := install(loadable(longest()), nil, nil)
 	syscall.RawSyscall(unix.SYS_EXIT_GROUP, survived+uintptr(errno), 0, 0)
 }
 
@@ -176,7 +170,7 @@ func TestLongestProgram(t *testing.T) {
 	if status, out := runChild(t, "long", ""); status.ExitStatus() != survived {
 		t.Errorf("the kernel refuses the longest program: status %#x\n%s", status, out)
 	}
-	p.allow(unix.SYS_GETPPID, "exceed the limit")
+	p.Allow(unix.SYS_GETPPID, "exceed the limit")
 	if _, err := p.Assemble(); err == nil {
 		t.Error("a longer program assembles")
 	}
@@ -195,9 +189,9 @@ func i386Child(arg string) {
 	getpid := *(*func())(unsafe.Pointer(&closure))
 	if arg == "filtered" {
 		p := &Policy{Name: "i386", Deny: Kill}
-		p.allow(20, "getpid of i386")
-		p.allow(unix.SYS_EXIT_GROUP, "exit")
-		if errno := install(loadable(p), 0, nil, nil); errno != 0 {
+		p.Allow(20, "getpid of i386")
+		p.Allow(unix.SYS_EXIT_GROUP, "exit")
+		if errno := install(loadable(p), nil, nil); errno != 0 {
 			panic(errno)
 		}
 	}
@@ -211,69 +205,5 @@ func TestKernelKillsI386(t *testing.T) {
 	}
 	if status, _ := runChild(t, "i386", "filtered"); !status.Signaled() || status.Signal() != unix.SIGSYS {
 		t.Errorf("status %#x, want death by SIGSYS", status)
-	}
-}
-
-// hvtChild works the Go runtime under the hvt policy, in all threads: it starts
-// threads, collects garbage, grows the heap and is preempted. Then it makes a
-// call that arg names.
-func hvtChild(arg string) {
-	eventfd, err := unix.Eventfd(1, 0)
-	check(err)
-	p := HVT(HVTGrants{PID: unix.Getpid(), VCPUFD: 1000, EpollFD: 1001, TimerFD: 1002, Read: []int{eventfd}})
-	debug.SetGCPercent(-1) // as the tender does: the scavenger's timer starts the network poller
-	if errno := install(loadable(p), unix.SECCOMP_FILTER_FLAG_TSYNC, nil, nil); errno != 0 {
-		panic(errno)
-	}
-	var wg sync.WaitGroup
-	for i := range 32 {
-		wg.Go(func() {
-			if i%2 == 0 {
-				runtime.LockOSThread()
-				defer runtime.UnlockOSThread()
-			}
-			var keep [][]byte
-			for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
-				keep = append(keep, make([]byte, 1<<16))
-				if len(keep) == 64 {
-					keep = nil
-					runtime.Gosched()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	runtime.GC()
-	var count [8]byte
-	if n, err := unix.Read(eventfd, count[:]); n != 8 || err != nil {
-		panic(fmt.Sprint(n, err))
-	}
-	switch arg {
-	case "getppid":
-		unix.Getppid()
-	case "fork":
-		syscall.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
-	case "execute":
-		unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
-	case "kvm":
-		_, _, errno := syscall.RawSyscall(unix.SYS_IOCTL, 1000, 0xae80, 0)
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
-	}
-	syscall.RawSyscall(unix.SYS_EXIT_GROUP, survived, 0, 0)
-}
-
-func TestKernelHVT(t *testing.T) {
-	for range 5 {
-		if status, out := runChild(t, "hvt", "nothing"); status.ExitStatus() != survived {
-			t.Fatalf("a child that does what it may: status %#x\n%s", status, out)
-		}
-	}
-	if status, out := runChild(t, "hvt", "kvm"); status.ExitStatus() != int(unix.EBADF) {
-		t.Errorf("KVM_RUN: status %#x, want %s\n%s", status, strconv.Itoa(int(unix.EBADF)), out)
-	}
-	for _, name := range []string{"getppid", "fork", "execute"} {
-		if status, out := runChild(t, "hvt", name); !status.Signaled() || status.Signal() != unix.SIGSYS {
-			t.Errorf("%s: status %#x, want death by SIGSYS\n%s", name, status, out)
-		}
 	}
 }

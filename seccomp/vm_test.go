@@ -93,12 +93,17 @@ func randomCall(rnd *rand.Rand, p *Policy) Call {
 }
 
 // TestPrograms compares the policies with their programs in a foreign
-// interpreter, on all boundary calls and on a million random ones.
+// interpreter, on all boundary calls and on a million random ones, or
+// a tenth of it.
 func TestPrograms(t *testing.T) {
 	t.Parallel()
 	policies := testPolicies()
 	rnd := rand.New(rand.NewPCG(1, 2))
-	perPolicy := 1_000_000/len(policies) + 1
+	random := 1_000_000
+	if testing.Short() {
+		random /= 10
+	}
+	perPolicy := random/len(policies) + 1
 	for _, p := range policies {
 		vm := newVM(t, mustAssemble(t, p))
 		compare := func(c Call) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/testhost"
 )
 
@@ -21,8 +21,8 @@ const (
 
 // cmdlinePrinter is a guest that prints the command line's room, all of it.
 func cmdlinePrinter(t *testing.T) *unikernel {
-	return probe(t, func(p *guest.Probe) {
-		p.Do(p.Syscall(1, guest.N(1), guest.Boot(bootCmdline), guest.N(cmdlineSize)).Equals(guest.N(cmdlineSize), 1))
+	return probe(t, func(p *guests.Probe) {
+		p.Do(p.Syscall(1, guests.N(1), guests.Boot(bootCmdline), guests.N(cmdlineSize)).Equals(guests.N(cmdlineSize), 1))
 	})
 }
 

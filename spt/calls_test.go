@@ -8,7 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/abi"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 	"gocat/seccomp"
@@ -37,9 +38,9 @@ func newWellEquipped(t *testing.T) *wellEquipped {
 }
 
 // probe makes the guest carry out steps.
-func (w *wellEquipped) probe(t *testing.T, steps func(*guest.Probe)) {
+func (w *wellEquipped) probe(t *testing.T, steps func(*guests.Probe)) {
 	t.Helper()
-	p := guest.NewProbe(image.SPT,
+	p := guests.NewProbe(image.SPT,
 		image.Entry{Name: "small", Type: image.Block}, image.Entry{Name: "a", Type: image.Net},
 		image.Entry{Name: "large", Type: image.Block}, image.Entry{Name: "b", Type: image.Net})
 	steps(p)
@@ -53,12 +54,12 @@ const comesBack = 77
 // policy's decision.
 func (w *wellEquipped) try(t *testing.T, policy *seccomp.Policy, nr uint32, args [6]uint64) (allowed bool) {
 	t.Helper()
-	w.probe(t, func(p *guest.Probe) {
-		var values []guest.Value
+	w.probe(t, func(p *guests.Probe) {
+		var values []guests.Value
 		for _, a := range args {
-			values = append(values, guest.N(a))
+			values = append(values, guests.N(a))
 		}
-		p.Do(p.Syscall(uint64(nr), values...), p.Exit(guest.N(comesBack)))
+		p.Do(p.Syscall(uint64(nr), values...), p.Exit(guests.N(comesBack)))
 	})
 	r := w.run(t, w.files...)
 	action := policy.Decide(seccomp.Call{Arch: unix.AUDIT_ARCH_X86_64, Nr: nr, Args: args})
@@ -79,13 +80,13 @@ func (w *wellEquipped) try(t *testing.T, policy *seccomp.Policy, nr uint32, args
 func argumentsOf(r *seccomp.Rule) (args [6]uint64) {
 	switch r.Nr {
 	case unix.SYS_READ, unix.SYS_WRITE, unix.SYS_PREAD64, unix.SYS_PWRITE64:
-		args[1], args[2] = guest.Scratch, 16
+		args[1], args[2] = guests.Scratch, 16
 	case unix.SYS_EPOLL_PWAIT:
-		args[1], args[2], args[5] = guest.Scratch, 1, 8
+		args[1], args[2], args[5] = guests.Scratch, 1, 8
 	case unix.SYS_TIMERFD_SETTIME:
-		args[2] = guest.Scratch
+		args[2] = guests.Scratch
 	case unix.SYS_CLOCK_GETTIME, unix.SYS_ARCH_PRCTL:
-		args[1] = guest.Scratch
+		args[1] = guests.Scratch
 	}
 	for _, c := range r.Conds {
 		if c.Op == seccomp.Equal && c.Field <= seccomp.Arg5 {
@@ -97,7 +98,7 @@ func argumentsOf(r *seccomp.Rule) (args [6]uint64) {
 
 // policies has what a guest may be left with.
 func (w *wellEquipped) policies(t *testing.T, f func(t *testing.T, p *seccomp.Policy)) {
-	w.probe(t, func(*guest.Probe) {})
+	w.probe(t, func(*guests.Probe) {})
 	for name, set := range map[string]func(){
 		"solo5":        func() { w.Strict, w.QuietFaults = false, true },
 		"strict":       func() { w.Strict, w.QuietFaults = true, true },
@@ -149,7 +150,7 @@ func TestGrantedCalls(t *testing.T) {
 // does not ask the policy what to expect.
 func TestNotGranted(t *testing.T) {
 	const epoll, timer, small, large = 6, 7, 4, 5
-	const scratch, high = guest.Scratch, 1 << 32
+	const scratch, high = guests.Scratch, 1 << 32
 	type args = [6]uint64
 	for _, c := range []struct {
 		nr   uint64
@@ -173,14 +174,14 @@ func TestNotGranted(t *testing.T) {
 			{timer, high | 1, scratch}, {timer, 1, scratch, scratch}, {timer, 1, scratch, high}, {epoll, 1, scratch}, {high | timer, 1, scratch}}},
 		{unix.SYS_CLOCK_GETTIME, args{1, scratch}, []args{{2, scratch}, {3, scratch}, {4, scratch}, {7, scratch}, {11, scratch},
 			{high, scratch}, {high | 1, scratch}, {^uint64(0), scratch}}},
-		{unix.SYS_ARCH_PRCTL, args{archSetFS, scratch}, []args{{0x1001, scratch}, {0x1003, scratch}, {0x1004, scratch}, {0x1012, 0},
-			{0x1022, 0}, {0x2001, 0}, {0x5001, 0}, {high | archSetFS, scratch}}},
+		{unix.SYS_ARCH_PRCTL, args{abi.ArchSetFS, scratch}, []args{{0x1001, scratch}, {0x1003, scratch}, {0x1004, scratch}, {0x1012, 0},
+			{0x1022, 0}, {0x2001, 0}, {0x5001, 0}, {high | abi.ArchSetFS, scratch}}},
 	} {
 		w := newWellEquipped(t)
 		call := func(a args) testhost.Result {
-			w.probe(t, func(p *guest.Probe) {
-				p.Do(p.Syscall(c.nr, guest.N(a[0]), guest.N(a[1]), guest.N(a[2]), guest.N(a[3]), guest.N(a[4]), guest.N(a[5])))
-				p.Do(p.Exit(guest.N(comesBack)))
+			w.probe(t, func(p *guests.Probe) {
+				p.Do(p.Syscall(c.nr, guests.N(a[0]), guests.N(a[1]), guests.N(a[2]), guests.N(a[3]), guests.N(a[4]), guests.N(a[5])))
+				p.Do(p.Exit(guests.N(comesBack)))
 			})
 			return w.run(t, w.files...)
 		}
@@ -228,8 +229,8 @@ const (
 // elsewhere the one raises SIGILL and the other fails.
 func TestUprobeCalls(t *testing.T) {
 	for nr, statuses := range map[uint64][]int{sysUretprobe: {159, 132}, sysUprobe: {159, comesBack}} {
-		u := probe(t, func(p *guest.Probe) {
-			p.Do(p.Syscall(nr).Equals(guest.Errno(uint64(unix.ENXIO)), 1), p.Exit(guest.N(comesBack)))
+		u := probe(t, func(p *guests.Probe) {
+			p.Do(p.Syscall(nr).Equals(guests.Errno(uint64(unix.ENXIO)), 1), p.Exit(guests.N(comesBack)))
 		})
 		if r := u.run(t); !slices.Contains(statuses, r.Status) {
 			t.Errorf("call %d: %+v", nr, r)
@@ -241,10 +242,10 @@ func TestUprobeCalls(t *testing.T) {
 // around the filter.
 func TestOtherEntries(t *testing.T) {
 	// Arguments of write to standard output, in both ABIs' registers.
-	write := func(nr uint64, p *guest.Probe) []byte {
+	write := func(nr uint64, p *guests.Probe) []byte {
 		text := p.Data([]byte(alive))
 		return slices.Concat(mov(rax, nr), mov(rdi, 1), mov(rsi, text), mov(rdx, 6),
-			mov(rbx, 1), mov(rcx, text), mov(rbp, guest.Scratch+0x100))
+			mov(rbx, 1), mov(rcx, text), mov(rbp, guests.Scratch+0x100))
 	}
 	int80, sysenter := []byte{0xcd, 0x80}, []byte{0x0f, 0x34}
 	for name, c := range map[string]struct {
@@ -268,7 +269,7 @@ func TestOtherEntries(t *testing.T) {
 		"getcpu at page":       {0, append(mov(rax, 0xffffffffff600800), 0xff, 0xd0)},
 	} {
 		for _, quiet := range []bool{false, true} {
-			u := probe(t, func(p *guest.Probe) { execute(p, write(c.nr, p), c.entry) })
+			u := probe(t, func(p *guests.Probe) { execute(p, write(c.nr, p), c.entry) })
 			u.QuietFaults = quiet
 			r := u.run(t)
 			if r.Stdout != "" || !slices.Contains([]int{159, 139, 132}, r.Status) {
@@ -277,46 +278,46 @@ func TestOtherEntries(t *testing.T) {
 		}
 	}
 	// The upper half of rax is not part of the number.
-	u := probe(t, func(p *guest.Probe) { execute(p, write(1<<32|unix.SYS_WRITE, p), syscallInstruction) })
+	u := probe(t, func(p *guests.Probe) { execute(p, write(1<<32|unix.SYS_WRITE, p), syscallInstruction) })
 	check(t, u.run(t), 3, alive+alive, "")
 }
 
 // TestNoWayOut has what guests have tried to get at files, processes and memory.
 func TestNoWayOut(t *testing.T) {
-	path := func(p *guest.Probe, s string) uint64 { return p.Data([]byte(s + "\x00")) }
-	for name, code := range map[string]func(p *guest.Probe) []byte{
-		"open":     func(p *guest.Probe) []byte { return call(unix.SYS_OPEN, path(p, "/etc/passwd"), 0) },
-		"execve":   func(p *guest.Probe) []byte { return call(unix.SYS_EXECVE, path(p, "/bin/sh"), 0, 0) },
-		"exec":     func(p *guest.Probe) []byte { return call(unix.SYS_MMAP, 0, 4096, 7, 0x22, ^uint64(0), 0) },
-		"mprotect": func(p *guest.Probe) []byte { return call(unix.SYS_MPROTECT, text, 4096, 7) },
-		"remap":    func(p *guest.Probe) []byte { return call(unix.SYS_MREMAP, text, 4096, 8192, 1) },
-		"brk":      func(p *guest.Probe) []byte { return call(unix.SYS_BRK, 0) },
-		"fork":     func(p *guest.Probe) []byte { return call(unix.SYS_FORK) },
-		"clone":    func(p *guest.Probe) []byte { return call(unix.SYS_CLONE, 0x11) },
-		"clone3":   func(p *guest.Probe) []byte { return call(unix.SYS_CLONE3, guest.Scratch, 88) },
-		"kill":     func(p *guest.Probe) []byte { return call(unix.SYS_KILL, 0, 0) },
-		"ptrace":   func(p *guest.Probe) []byte { return call(unix.SYS_PTRACE, 0) },
-		"socket":   func(p *guest.Probe) []byte { return call(unix.SYS_SOCKET, 1, 1, 0) },
-		"io_uring": func(p *guest.Probe) []byte { return call(unix.SYS_IO_URING_SETUP, 1, guest.Scratch) },
-		"action":   func(p *guest.Probe) []byte { return call(unix.SYS_RT_SIGACTION, 31, guest.Scratch, 0, 8) },
-		"mask":     func(p *guest.Probe) []byte { return call(unix.SYS_RT_SIGPROCMASK, 0, guest.Scratch, 0, 8) },
-		"altstack": func(p *guest.Probe) []byte { return call(unix.SYS_SIGALTSTACK, guest.Scratch, 0) },
-		"return":   func(p *guest.Probe) []byte { return call(unix.SYS_RT_SIGRETURN) },
-		"restart":  func(p *guest.Probe) []byte { return call(unix.SYS_RESTART_SYSCALL) },
-		"seccomp":  func(p *guest.Probe) []byte { return call(unix.SYS_SECCOMP, 0, 0, 0) },
-		"prctl":    func(p *guest.Probe) []byte { return call(unix.SYS_PRCTL, unix.PR_SET_NAME, text) },
-		"get fs":   func(p *guest.Probe) []byte { return call(unix.SYS_ARCH_PRCTL, 0x1003, guest.Scratch) },
-		"set gs":   func(p *guest.Probe) []byte { return call(unix.SYS_ARCH_PRCTL, 0x1001, guest.Scratch) },
-		"dup":      func(p *guest.Probe) []byte { return call(unix.SYS_DUP, 1) },
-		"close":    func(p *guest.Probe) []byte { return call(unix.SYS_CLOSE, 1) },
-		"fcntl":    func(p *guest.Probe) []byte { return call(unix.SYS_FCNTL, 1, 0, 0) },
-		"ioctl":    func(p *guest.Probe) []byte { return call(unix.SYS_IOCTL, 1, unix.TIOCSTI, text) },
-		"writev":   func(p *guest.Probe) []byte { return call(unix.SYS_WRITEV, 1, guest.Scratch, 1) },
-		"stdin":    func(p *guest.Probe) []byte { return call(unix.SYS_READ, 0, guest.Scratch, 1) },
-		"console":  func(p *guest.Probe) []byte { return call(unix.SYS_READ, 1, guest.Scratch, 1) },
-		"exit":     func(p *guest.Probe) []byte { return call(unix.SYS_EXIT, 0) },
+	path := func(p *guests.Probe, s string) uint64 { return p.Data([]byte(s + "\x00")) }
+	for name, code := range map[string]func(p *guests.Probe) []byte{
+		"open":     func(p *guests.Probe) []byte { return call(unix.SYS_OPEN, path(p, "/etc/passwd"), 0) },
+		"execve":   func(p *guests.Probe) []byte { return call(unix.SYS_EXECVE, path(p, "/bin/sh"), 0, 0) },
+		"exec":     func(p *guests.Probe) []byte { return call(unix.SYS_MMAP, 0, 4096, 7, 0x22, ^uint64(0), 0) },
+		"mprotect": func(p *guests.Probe) []byte { return call(unix.SYS_MPROTECT, text, 4096, 7) },
+		"remap":    func(p *guests.Probe) []byte { return call(unix.SYS_MREMAP, text, 4096, 8192, 1) },
+		"brk":      func(p *guests.Probe) []byte { return call(unix.SYS_BRK, 0) },
+		"fork":     func(p *guests.Probe) []byte { return call(unix.SYS_FORK) },
+		"clone":    func(p *guests.Probe) []byte { return call(unix.SYS_CLONE, 0x11) },
+		"clone3":   func(p *guests.Probe) []byte { return call(unix.SYS_CLONE3, guests.Scratch, 88) },
+		"kill":     func(p *guests.Probe) []byte { return call(unix.SYS_KILL, 0, 0) },
+		"ptrace":   func(p *guests.Probe) []byte { return call(unix.SYS_PTRACE, 0) },
+		"socket":   func(p *guests.Probe) []byte { return call(unix.SYS_SOCKET, 1, 1, 0) },
+		"io_uring": func(p *guests.Probe) []byte { return call(unix.SYS_IO_URING_SETUP, 1, guests.Scratch) },
+		"action":   func(p *guests.Probe) []byte { return call(unix.SYS_RT_SIGACTION, 31, guests.Scratch, 0, 8) },
+		"mask":     func(p *guests.Probe) []byte { return call(unix.SYS_RT_SIGPROCMASK, 0, guests.Scratch, 0, 8) },
+		"altstack": func(p *guests.Probe) []byte { return call(unix.SYS_SIGALTSTACK, guests.Scratch, 0) },
+		"return":   func(p *guests.Probe) []byte { return call(unix.SYS_RT_SIGRETURN) },
+		"restart":  func(p *guests.Probe) []byte { return call(unix.SYS_RESTART_SYSCALL) },
+		"seccomp":  func(p *guests.Probe) []byte { return call(unix.SYS_SECCOMP, 0, 0, 0) },
+		"prctl":    func(p *guests.Probe) []byte { return call(unix.SYS_PRCTL, unix.PR_SET_NAME, text) },
+		"get fs":   func(p *guests.Probe) []byte { return call(unix.SYS_ARCH_PRCTL, 0x1003, guests.Scratch) },
+		"set gs":   func(p *guests.Probe) []byte { return call(unix.SYS_ARCH_PRCTL, 0x1001, guests.Scratch) },
+		"dup":      func(p *guests.Probe) []byte { return call(unix.SYS_DUP, 1) },
+		"close":    func(p *guests.Probe) []byte { return call(unix.SYS_CLOSE, 1) },
+		"fcntl":    func(p *guests.Probe) []byte { return call(unix.SYS_FCNTL, 1, 0, 0) },
+		"ioctl":    func(p *guests.Probe) []byte { return call(unix.SYS_IOCTL, 1, unix.TIOCSTI, text) },
+		"writev":   func(p *guests.Probe) []byte { return call(unix.SYS_WRITEV, 1, guests.Scratch, 1) },
+		"stdin":    func(p *guests.Probe) []byte { return call(unix.SYS_READ, 0, guests.Scratch, 1) },
+		"console":  func(p *guests.Probe) []byte { return call(unix.SYS_READ, 1, guests.Scratch, 1) },
+		"exit":     func(p *guests.Probe) []byte { return call(unix.SYS_EXIT, 0) },
 	} {
-		u := probe(t, func(p *guest.Probe) { execute(p, code(p)) })
+		u := probe(t, func(p *guests.Probe) { execute(p, code(p)) })
 		if r := u.run(t); r.Status != 159 || r.Stdout != "" || r.Stderr == "" {
 			t.Errorf("%s: %s", name, fmt.Sprintf("%+v", r))
 		}

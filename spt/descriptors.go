@@ -9,6 +9,8 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
+	"gocat/internal/plan"
 	"gocat/internal/raw"
 )
 
@@ -21,10 +23,11 @@ const pipeSize = 1 << 20
 // are open at each point of the plan, so the number of each new one is known
 // before it is made.
 type descriptors struct {
-	*plan
+	*plan.Plan
 	open         []int // ascending
 	devices      []device.Device
 	epoll, timer int
+	unread       string // a line for input that no device reads, or ""
 }
 
 // take returns the number that the kernel gives to the next new descriptor.
@@ -54,20 +57,24 @@ func (d *descriptors) free(n int) {
 func (d *descriptors) inherit() {
 	for _, dev := range d.devices {
 		if dev.FD >= 0 {
-			d.succeed(raw.Concat(what(dev), ": descriptor ", raw.Decimal(uint64(dev.FD)), " is not open"), unix.SYS_FCNTL, dev.FD, unix.F_GETFD)
+			d.Succeed(raw.Concat(what(dev), ": descriptor ", raw.Decimal(uint64(dev.FD)), " is not open"), unix.SYS_FCNTL, dev.FD, unix.F_GETFD)
 			d.hold(dev.FD)
 		}
 	}
-	d.succeed("standard output is not open", unix.SYS_FCNTL, 1, unix.F_GETFD)
+	d.Succeed("standard output is not open", unix.SYS_FCNTL, 1, unix.F_GETFD)
 	d.hold(1)
 	// A descriptor takes the place of a closed stdin or stderr, so that nothing
 	// of the guest's gets its number.
 	for _, n := range []int{0, 2} {
-		d.when(exact, errno(unix.EBADF), func() {
-			d.must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK)
+		d.When(plan.Exact, plan.Errno(unix.EBADF), func() {
+			d.Must("could not reserve a descriptor", uint64(n), unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK)
 		}, unix.SYS_FCNTL, n, unix.F_GETFD)
 		d.hold(n)
 	}
+	// One that is closed with the rest shows that they are.
+	probe := d.take()
+	d.free(probe)
+	d.Try(unix.SYS_DUP3, 1, probe, 0)
 	first := 0
 	for i := 0; i <= len(d.open); i++ {
 		n := math.MaxInt32 + 1
@@ -75,113 +82,162 @@ func (d *descriptors) inherit() {
 			n = d.open[i]
 		}
 		if first < n {
-			d.must("could not close inherited descriptors: Linux 5.9 or later is needed", 0,
-				unix.SYS_CLOSE_RANGE, first, n-1, 0)
+			d.closeRange(first, n-1)
 		}
 		first = n + 1
 	}
+	d.Must(raw.Concat("could not close inherited descriptors: ", isolate.Answered), plan.Errno(unix.EBADF), unix.SYS_FCNTL, probe, unix.F_GETFD)
+}
+
+// closeRange plans that descriptors are closed: one by one where there is no
+// close_range, which is of Linux 5.9 and which the filters of some containers refuse.
+func (d *descriptors) closeRange(first, last int) {
+	const failed = "could not close inherited descriptors"
+	d.Unless(plan.Exact, 0, func() {
+		limit := d.Store(make([]byte, 16)) // struct rlimit64
+		d.Must(failed, 0, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, 0, limit)
+		d.Must(failed+": "+raw.NoCloseRange, 0,
+			plan.Differ, limit+8, plan.Words(0), ^uint64(raw.MaxClose))
+		if first <= raw.MaxClose {
+			d.Try(plan.Close, first, min(last, raw.MaxClose))
+		}
+	}, unix.SYS_CLOSE_RANGE, first, last, 0)
 }
 
 // attach plans the devices: what has a path is opened, what was inherited is
 // made ready for a guest that expects it not to block, all without a change to
 // the open file descriptions that the caller shares, as far as the kernel allows.
-func (d *descriptors) attach() {
+func (d *descriptors) attach() error {
 	for i := range d.devices {
 		dev := &d.devices[i]
-		if dev.FD < 0 {
+		switch {
+		case dev.FD >= 0:
+		case dev.User != nil:
+			if err := d.openUser(dev); err != nil {
+				return err
+			}
+		default:
 			dev.FD = d.take()
 			d.openPath(dev)
 		}
 	}
 	d.console()
 	d.epoll = d.take()
-	d.must("could not make an epoll descriptor", uint64(d.epoll), unix.SYS_EPOLL_CREATE1, 0)
+	d.Must("could not make an epoll descriptor", uint64(d.epoll), unix.SYS_EPOLL_CREATE1, 0)
 	d.timer = d.take()
-	d.must("could not make a timer", uint64(d.timer), unix.SYS_TIMERFD_CREATE, unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK)
-	d.must("could not wait for the timer", 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, d.timer, event(timerData))
+	d.Must("could not make a timer", uint64(d.timer), unix.SYS_TIMERFD_CREATE, unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK)
+	d.Must("could not wait for the timer", 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, d.timer, event(timerData))
 	ready := d.take()
-	d.must("could not make an event descriptor", uint64(ready), unix.SYS_EVENTFD2, 1, 0)
+	d.Must("could not make an event descriptor", uint64(ready), unix.SYS_EVENTFD2, 1, 0)
 	for _, dev := range d.devices {
 		if dev.Type != image.Net {
 			continue
 		}
 		if !dev.Inherited {
-			d.must(raw.Concat(what(dev), ": could not wait for it"), 0,
+			d.Must(raw.Concat(what(dev), ": could not wait for it"), 0,
 				unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, dev.FD, event(uint64(dev.Handle)))
 			continue
 		}
 		d.poll(dev, ready)
-		d.nonblocking(dev.FD)
+		d.nonblocking(&dev)
 	}
-	d.try(unix.SYS_CLOSE, ready)
+	d.Try(unix.SYS_CLOSE, ready)
 	d.free(ready)
 	if !slices.ContainsFunc(d.devices, func(dev device.Device) bool { return dev.FD == 0 }) {
-		d.try(unix.SYS_CLOSE, 0)
+		d.warn()
+		d.Try(unix.SYS_CLOSE, 0)
 	}
+	return nil
+}
+
+// warn plans a warning if there is input that the guest cannot read: bytes in a pipe
+// or socket, or the rest of a file, but not what is typed at a terminal. A standard
+// error that nobody reads does not end the start.
+func (d *descriptors) warn() {
+	if d.unread == "" {
+		return
+	}
+	n := d.Store(make([]byte, 8)) // an int, and 0
+	d.When(plan.Exact, 0, func() {
+		d.When(plan.Exact, 1, func() {
+			d.When(plan.Exact, 0, func() {
+				d.When(plan.Failed, plan.Failed, func() {
+					old := d.Store(make([]byte, 32))                                                // struct kernel_sigaction
+					d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), plan.Words(1, 0, 0, 0), old, 8) // SIG_IGN
+					d.Try(unix.SYS_WRITE, 2, raw.Bytes(d.unread), len(d.unread))
+					d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), old, 0, 8)
+				}, unix.SYS_IOCTL, 0, unix.TCGETS, make([]byte, 64))
+			}, plan.Differ, n, plan.Words(0), 1<<31) // it is not negative, as behind a file's end,
+		}, plan.Differ, n, plan.Words(0), 1<<31-1) // and not 0
+	}, unix.SYS_IOCTL, 0, unix.TIOCINQ, n)
 }
 
 // poll plans that waiting tells the guest when an inherited descriptor is ready.
 // It waits on the description that was inherited, through a copy of the
-// descriptor: one that nonblocking opens anew need not report the same hang-up.
+// descriptor: one that nonblocking opens again need not report the same hang-up.
 // Files, which epoll refuses, are represented by ready, which is always ready.
 func (d *descriptors) poll(dev device.Device, ready int) {
 	watch := d.take()
 	ev := event(uint64(dev.Handle))
-	d.must(raw.Concat(what(dev), ": could not copy its descriptor"), uint64(watch), unix.SYS_DUP3, dev.FD, watch, 0)
-	d.when(exact, errno(unix.EPERM), func() {
-		d.must(raw.Concat(what(dev), ": could not copy a descriptor"), uint64(watch), unix.SYS_DUP3, ready, watch, 0)
-		d.try(unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
+	d.Must(raw.Concat(what(dev), ": could not copy its descriptor"), uint64(watch), unix.SYS_DUP3, dev.FD, watch, 0)
+	d.When(plan.Exact, plan.Errno(unix.EPERM), func() {
+		d.Must(raw.Concat(what(dev), ": could not copy a descriptor"), uint64(watch), unix.SYS_DUP3, ready, watch, 0)
+		d.Try(unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
 	}, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_ADD, watch, ev)
-	d.must(raw.Concat(what(dev), ": could not wait for it"), 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_MOD, watch, ev)
+	d.Must(raw.Concat(what(dev), ": could not wait for it"), 0, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_MOD, watch, ev)
 }
 
-// nonblocking plans that descriptor n does not block. Pipes and terminals are
-// opened anew, so that the flag is not on the caller's description; where that
-// is impossible (no /proc) they stay as they are, and reading blocks. The rest,
-// sockets above all, cannot be opened anew and get the flag.
-func (d *descriptors) nonblocking(n int) {
-	d.isPipe(n, func() {
-		d.widen(n)
-		d.reopen(n, unix.O_NONBLOCK)
-	})
-	d.isTerminal(n, func() { d.reopen(n, unix.O_NONBLOCK) })
-	d.when(exact, errno(unix.ESPIPE), func() { // not a file
-		d.when(exact, errno(unix.EBADF), func() { // not a pipe
-			d.when(failed, failed, func() { // not a terminal
-				d.try(unix.SYS_IOCTL, n, fionbio, []byte{1, 0, 0, 0})
+// nonblocking plans that an inherited descriptor does not block. What epoll
+// refuses never does. Pipes and terminals are opened again, so that the flag is
+// not on the caller's description; where that is impossible (no /proc) they stay
+// as they are, and reading blocks. The rest, mainly sockets, cannot be opened
+// again and get the flag.
+func (d *descriptors) nonblocking(dev *device.Device) {
+	n := dev.FD
+	// To take out what is not in asks whether it could be.
+	d.Unless(plan.Exact, plan.Errno(unix.EPERM), func() {
+		d.isPipe(n, func() {
+			d.widen(n)
+			d.reopen(n, unix.O_NONBLOCK)
+		})
+		d.isTerminal(n, func() { d.reopen(n, unix.O_NONBLOCK) })
+		d.When(plan.Exact, plan.Errno(unix.EBADF), func() { // not a pipe
+			d.When(plan.Failed, plan.Failed, func() { // not a terminal
+				d.Try(unix.SYS_IOCTL, n, fionbio, []byte{1, 0, 0, 0})
+				d.tap(dev)
 			}, unix.SYS_IOCTL, n, unix.TCGETS, make([]byte, 64))
 		}, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
-	}, unix.SYS_LSEEK, n, 0, unix.SEEK_CUR)
+	}, unix.SYS_EPOLL_CTL, d.epoll, unix.EPOLL_CTL_DEL, n, 0)
 }
 
 // console plans standard output, the guest's console. The Solo5 bindings ignore
 // the result of a write, so a pipe or terminal that was left non-blocking by
-// someone else would lose output: it is opened anew without the flag.
+// someone else would lose output: it is opened again without the flag.
 func (d *descriptors) console() {
 	d.isPipe(1, func() { d.widen(1) })
-	d.when(unix.O_NONBLOCK, unix.O_NONBLOCK, func() {
+	d.When(unix.O_NONBLOCK, unix.O_NONBLOCK, func() {
 		d.isPipe(1, func() { d.reopen(1, 0) })
 		d.isTerminal(1, func() { d.reopen(1, 0) })
 	}, unix.SYS_FCNTL, 1, unix.F_GETFL)
 }
 
 func (d *descriptors) isPipe(n int, then func()) {
-	d.when(failed, 0, then, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
+	d.When(plan.Failed, 0, then, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
 }
 
-// isTerminal holds for terminals that can be opened anew: not for the master
-// side of a pseudo-terminal, where that would make a new pair.
+// isTerminal reports whether fd is a terminal that can be opened again: not the
+// master side of a pseudo-terminal, where that would make a new pair.
 func (d *descriptors) isTerminal(n int, then func()) {
-	d.when(exact, 0, func() {
-		d.when(failed, failed, then, unix.SYS_IOCTL, n, unix.TIOCGPTN, make([]byte, 4))
+	d.When(plan.Exact, 0, func() {
+		d.When(plan.Failed, plan.Failed, then, unix.SYS_IOCTL, n, unix.TIOCGPTN, make([]byte, 4))
 	}, unix.SYS_IOCTL, n, unix.TCGETS, make([]byte, 64))
 }
 
 // widen plans a capacity of at least pipeSize bytes, where the caller may.
 func (d *descriptors) widen(n int) {
 	const larger = uint64(math.MaxUint32) &^ (pipeSize - 1)
-	d.when(larger, 0, func() {
-		d.try(unix.SYS_FCNTL, n, unix.F_SETPIPE_SZ, pipeSize)
+	d.When(larger, 0, func() {
+		d.Try(unix.SYS_FCNTL, n, unix.F_SETPIPE_SZ, pipeSize)
 	}, unix.SYS_FCNTL, n, unix.F_GETPIPE_SZ)
 }
 
@@ -191,11 +247,11 @@ func (d *descriptors) reopen(n int, flags int) {
 	path := raw.CString(raw.Concat("/proc/self/fd/", raw.Decimal(uint64(n))))
 	scratch := d.take()
 	for _, mode := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR} {
-		d.when(unix.O_ACCMODE, uint64(mode), func() {
-			d.when(exact, uint64(scratch), func() {
-				d.try(unix.SYS_DUP3, scratch, n, 0)
-				d.try(unix.SYS_CLOSE, scratch)
-			}, unix.SYS_OPENAT, atFDCWD, path, mode|flags|unix.O_NOCTTY, 0)
+		d.When(unix.O_ACCMODE, uint64(mode), func() {
+			d.When(plan.Exact, uint64(scratch), func() {
+				d.Try(unix.SYS_DUP3, scratch, n, 0)
+				d.Try(unix.SYS_CLOSE, scratch)
+			}, unix.SYS_OPENAT, unix.AT_FDCWD, path, mode|flags|unix.O_NOCTTY, 0)
 		}, unix.SYS_FCNTL, n, unix.F_GETFL)
 	}
 	d.free(scratch)
@@ -205,27 +261,25 @@ func (d *descriptors) reopen(n int, flags int) {
 func (d *descriptors) openPath(dev *device.Device) {
 	fd := uint64(dev.FD)
 	if dev.Type == image.Block {
-		d.must(raw.Concat(what(*dev), ": could not open ", dev.Path), fd,
-			unix.SYS_OPENAT, atFDCWD, raw.CString(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
-		d.must(raw.Concat(what(*dev), ": ", dev.Path, " is no longer ", raw.Decimal(dev.Capacity), " bytes long"),
+		d.Must(raw.Concat(what(*dev), ": could not open ", dev.Path), fd,
+			unix.SYS_OPENAT, unix.AT_FDCWD, raw.CString(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		d.Must(raw.Concat(what(*dev), ": ", dev.Path, " is no longer ", raw.Decimal(dev.Capacity), " bytes long"),
 			dev.Capacity, unix.SYS_LSEEK, dev.FD, 0, unix.SEEK_END)
 		return
 	}
-	d.must(raw.Concat(what(*dev), ": could not open /dev/net/tun"), fd,
-		unix.SYS_OPENAT, atFDCWD, raw.CString("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	d.Must(raw.Concat(what(*dev), ": could not open /dev/net/tun"), fd,
+		unix.SYS_OPENAT, unix.AT_FDCWD, raw.CString("/dev/net/tun"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	request := make([]byte, 40) // struct ifreq
 	copy(request[:unix.IFNAMSIZ-1], dev.Path)
 	socket := d.take()
-	d.must("could not make a socket", uint64(socket), unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
-	d.must(raw.Concat(what(*dev), ": there is no interface ", dev.Path), 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
-	d.try(unix.SYS_CLOSE, socket)
+	d.Must("could not make a socket", uint64(socket), unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
+	d.Must(raw.Concat(what(*dev), ": there is no interface ", dev.Path), 0, unix.SYS_IOCTL, socket, unix.SIOCGIFINDEX, slices.Clone(request))
+	d.Try(unix.SYS_CLOSE, socket)
 	d.free(socket)
 	binary.LittleEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_TAP|unix.IFF_NO_PI)
-	d.must(raw.Concat(what(*dev), ": could not attach interface ", dev.Path), 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
+	d.Must(raw.Concat(what(*dev), ": could not attach interface ", dev.Path), 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
+	d.settle(dev)
 }
-
-// atFDCWD is AT_FDCWD as a system call argument.
-const atFDCWD = ^uint64(99)
 
 // fionbio is FIONBIO of asm-generic/ioctls.h: it sets O_NONBLOCK alone.
 const fionbio = 0x5421

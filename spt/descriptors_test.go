@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -23,7 +23,7 @@ func TestJunkDescriptors(t *testing.T) {
 		defer unix.Close(high)
 	}
 	for _, run := range []bool{false, true} {
-		u := cat(t, guest.Simple)
+		u := cat(t, guests.Simple)
 		c := &testhost.Command{Path: u.seal(t)}
 		if run {
 			c = u.command(t)
@@ -68,8 +68,8 @@ func openFiles(t *testing.T, pid int) []string {
 // TestClosedDescriptors has a caller that closed some of the standard ones.
 func TestClosedDescriptors(t *testing.T) {
 	disk := testhost.Disk(t, 4096)
-	p := guest.NewProbe(image.SPT, image.Entry{Name: "disk", Type: image.Block})
-	p.Do(p.Puts("up"), p.Syscall(unix.SYS_EPOLL_PWAIT, guest.Boot32(bootEpoll), guest.N(guest.Scratch), guest.N(1), guest.N(^uint64(0))))
+	p := guests.NewProbe(image.SPT, image.Entry{Name: "disk", Type: image.Block})
+	p.Do(p.Puts("up"), p.Syscall(unix.SYS_EPOLL_PWAIT, guests.Boot32(bootEpoll), guests.N(guests.Scratch), guests.N(1), guests.N(^uint64(0))))
 	u := &unikernel{Image: encode(t, p), Block: []string{"disk=" + disk}}
 	path := u.seal(t)
 	for open := range 8 {
@@ -90,13 +90,13 @@ func TestClosedDescriptors(t *testing.T) {
 				t.Errorf("open %03b: status %#x", open, s)
 			}
 			message := testhost.Contents(t, c.Files[2])
-			if open&4 != 0 && message != "gocat: standard output is not open: error 009\n" {
+			if open&4 != 0 && message != "gocat: standard output is not open: bad file descriptor\n" {
 				t.Errorf("open %03b: %q", open, message)
 			}
 			continue
 		}
 		p.WaitAsleep()
-		// Standard input is closed in any case, for no device is behind it.
+		// Standard input is closed in any case, for it belongs to no device.
 		want = append(want, "1 "+names[1])
 		if open&4 != 0 {
 			want = append(want, "2 "+names[2])
@@ -116,17 +116,17 @@ func TestClosedDescriptors(t *testing.T) {
 // TestMissingDescriptor has a sealed guest that is started without a descriptor
 // that it needs.
 func TestMissingDescriptor(t *testing.T) {
-	u := cat(t, guest.Simple)
+	u := cat(t, guests.Simple)
 	c := testhost.Command{Path: u.seal(t), Files: []*os.File{nil, testhost.Null(t), testhost.Memfd(t)}}
 	if s := c.Start(t).Wait(); s.ExitStatus() != 1 {
 		t.Errorf("status %#x", s)
 	}
-	if got, want := testhost.Contents(t, c.Files[2]), "gocat: network device 'stdin': descriptor 0 is not open: error 009\n"; got != want {
+	if got, want := testhost.Contents(t, c.Files[2]), "gocat: network device 'stdin': descriptor 0 is not open: bad file descriptor\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 
 	u.Net = []string{"stdin=@77"}
-	check(t, u.run(t), 1, "", "gocat: network device 'stdin': descriptor 77 is not open: error 009\n")
+	check(t, u.run(t), 1, "", "gocat: network device 'stdin': descriptor 77 is not open: bad file descriptor\n")
 }
 
 // TestDeviceNumbers has devices on descriptors of any number.
@@ -138,7 +138,7 @@ func TestDeviceNumbers(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Close()
-			u := cat(t, guest.Simple)
+			u := cat(t, guests.Simple)
 			u.Net = []string{fmt.Sprintf("stdin=@%d", fd)}
 			u.QuietFaults = quiet
 			files := []*os.File{testhost.Null(t), testhost.Memfd(t), testhost.Memfd(t)}
@@ -174,15 +174,15 @@ func TestManyDescriptors(t *testing.T) {
 		entries = append(entries, image.Entry{Name: name, Type: image.Net})
 		u.Net = append(u.Net, fmt.Sprintf("%s=@%d", name, fd))
 	}
-	p := guest.NewProbe(image.SPT, entries...)
+	p := guests.NewProbe(image.SPT, entries...)
 	for i := range entries {
 		// Read a byte of every device, by the number in its manifest entry,
 		// when epoll says so.
-		p.Do(p.Syscall(unix.SYS_EPOLL_PWAIT, guest.Boot32(bootEpoll), guest.N(guest.Scratch), guest.N(1), guest.N(1000)).Equals(guest.N(1), 1))
-		p.Do(p.Move(guest.At32(guest.Scratch+4)).Equals(guest.N(uint64(i+1)), 2))
-		p.Do(p.Syscall(unix.SYS_READ, hostFD(i+1), guest.N(guest.Scratch+64), guest.N(100)).Equals(guest.N(1), 3))
-		p.Do(p.Syscall(unix.SYS_WRITE, guest.N(1), guest.N(guest.Scratch+64), guest.N(1)))
-		p.Do(p.Syscall(unix.SYS_READ, hostFD(i+1), guest.N(guest.Scratch+64), guest.N(100)).Equals(guest.Errno(uint64(unix.EAGAIN)), 4))
+		p.Do(p.Syscall(unix.SYS_EPOLL_PWAIT, guests.Boot32(bootEpoll), guests.N(guests.Scratch), guests.N(1), guests.N(1000)).Equals(guests.N(1), 1))
+		p.Do(p.Move(guests.At32(guests.Scratch+4)).Equals(guests.N(uint64(i+1)), 2))
+		p.Do(p.Syscall(unix.SYS_READ, hostFD(i+1), guests.N(guests.Scratch+64), guests.N(100)).Equals(guests.N(1), 3))
+		p.Do(p.Syscall(unix.SYS_WRITE, guests.N(1), guests.N(guests.Scratch+64), guests.N(1)))
+		p.Do(p.Syscall(unix.SYS_READ, hostFD(i+1), guests.N(guests.Scratch+64), guests.N(100)).Equals(guests.Errno(uint64(unix.EAGAIN)), 4))
 	}
 	u.Image = encode(t, p)
 	c := testhost.Command{Path: u.seal(t), Files: files}
@@ -204,4 +204,4 @@ func TestManyDescriptors(t *testing.T) {
 }
 
 // hostFD is the descriptor of a handle's device.
-func hostFD(handle int) guest.Value { return guest.At32(entryField(handle, 88)) }
+func hostFD(handle int) guests.Value { return guests.At32(entryField(handle, 88)) }

@@ -50,7 +50,7 @@ func fuzzDevices(b fuzzBytes) (m image.Manifest, devices []device.Device, inheri
 	for len(b) >= 2 && len(m) < image.MaxEntries {
 		what, number := b.next(1), int(b.next(1))
 		d := device.Device{Handle: len(m), Name: fmt.Sprint("dev", len(m)), Type: image.Net, FD: -1}
-		switch kind := []string{"pipe", "tty", "file", "socket", "tap", "disk"}[what%6]; kind {
+		switch kind := []string{"pipe", "tty", "file", "socket", "tap", "disk", "other", "inherited tap"}[what%8]; kind {
 		case "tap":
 			d.Path = fmt.Sprint("tap", number)
 		case "disk":
@@ -63,7 +63,7 @@ func fuzzDevices(b fuzzBytes) (m image.Manifest, devices []device.Device, inheri
 				continue
 			}
 			d.Inherited, d.FD = true, number
-			inherited[number] = &modelFile{is: fmt.Sprint("inherited ", number), kind: kind, mode: what / 6 % 3}
+			inherited[number] = &modelFile{is: fmt.Sprint("inherited ", number), kind: strings.TrimPrefix(kind, "inherited "), mode: what / 8 % 3, plain: true}
 		}
 		m = append(m, image.Entry{Name: d.Name, Type: d.Type})
 		devices = append(devices, d)
@@ -111,8 +111,8 @@ func FuzzSeal(f *testing.F) {
 		spec := image.Spec{Target: image.SPT, Version: 2, Segments: fuzzSegments(segments)}
 		var inherited map[int]*modelFile
 		c := &Config{
-			Args: strings.ReplaceAll(args, "\x00", " "), Name: strings.ReplaceAll(name, "\x00", " "),
-			Strict: flags&fuzzStrict != 0, QuietFaults: flags&fuzzQuiet != 0, ExecHeap: flags&fuzzExecHeap != 0,
+			Guest: device.Guest{Args: strings.ReplaceAll(args, "\x00", " ")}, Name: strings.ReplaceAll(name, "\x00", " "),
+			Failure: 1, Strict: flags&fuzzStrict != 0, QuietFaults: flags&fuzzQuiet != 0, ExecHeap: flags&fuzzExecHeap != 0,
 		}
 		if flags&fuzzIsolate != 0 {
 			c.Isolate.Mode, c.Isolate.Cheap = isolate.Auto, isolate.CheapSPT
@@ -132,7 +132,7 @@ func FuzzSeal(f *testing.F) {
 		if c.Image, err = image.Parse(file); err != nil {
 			return
 		}
-		c.Manifest, c.File, c.Memory = c.Image.Manifest, file, c.Image.End+uint64(heap)*image.PageSize
+		c.File, c.Memory = file, c.Image.End+uint64(heap)*image.PageSize
 		var out bytes.Buffer
 		if err := Seal(c, &out); err != nil {
 			if !strings.Contains(err.Error(), "at most") || strings.Contains(err.Error(), "\n") {
@@ -232,7 +232,7 @@ func (k *modelKernel) start(flags uint16, inherited map[int]*modelFile) {
 	}
 }
 
-// checkMemory compares guest memory with what the guest is to have.
+// checkMemory compares guest memory with what the guest must have.
 func (k *modelKernel) checkMemory(t *testing.T, c *Config, spec image.Spec, wiped uint64) {
 	t.Helper()
 	if k.low != notMapped || k.high != notMapped && k.high != onlySealed {
@@ -284,7 +284,7 @@ func (k *modelKernel) checkMemory(t *testing.T, c *Config, spec image.Spec, wipe
 func (k *modelKernel) checkDescriptors(t *testing.T, c *Config, before map[int]*modelFile) {
 	t.Helper()
 	le := binary.LittleEndian
-	boot, err := k.bytes(bootBase, bootInfoSize+uint64(c.Manifest.Size()))
+	boot, err := k.bytes(bootBase, bootInfoSize+uint64(c.Image.Manifest.Size()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,11 +296,18 @@ func (k *modelKernel) checkDescriptors(t *testing.T, c *Config, before map[int]*
 			t.Errorf("device %d is descriptor %d, inherited as %d", d.Handle, fd, d.FD)
 		case d.Inherited:
 			own[fd] = before[fd].is
-			if kind := before[fd].kind; kind == "socket" && k.fds[fd].mode&unix.O_NONBLOCK == 0 || kind == "pipe" && !k.noProc && k.fds[fd].mode&unix.O_NONBLOCK == 0 {
+			kind, now := before[fd].kind, k.fds[fd]
+			if reopened := kind == "pipe" || kind == "tty"; kind != "file" && !(reopened && k.noProc) && now.mode&unix.O_NONBLOCK == 0 {
 				t.Errorf("device %d, a %s, blocks", d.Handle, kind)
+			}
+			if kind == "tap" && (!now.settled || now.filtered) {
+				t.Errorf("device %d, a tap, is %+v", d.Handle, now)
 			}
 		case d.Type == image.Net:
 			own[fd] = "tap " + d.Path
+			if k.fds[fd] == nil || !k.fds[fd].settled {
+				t.Errorf("device %d, a tap, is %+v", d.Handle, k.fds[fd])
+			}
 		default:
 			own[fd] = "disk " + d.Path
 		}

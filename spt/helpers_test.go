@@ -10,9 +10,13 @@ import (
 	"syscall"
 	"testing"
 
-	"gocat/guest"
+	"golang.org/x/sys/unix"
+
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
+	"gocat/internal/raw"
 	"gocat/internal/testhost"
 )
 
@@ -38,10 +42,13 @@ type unikernel struct {
 	Name   string
 
 	Strict, QuietFaults, ExecHeap bool
+	CPUTime                       uint64 // seconds
 
 	// For the process that calls Run.
-	Path   string // of a file with the image
-	Noexec int    // value of vm.memfd_noexec
+	Path       string // of a file with the image
+	Noexec     int    // value of vm.memfd_noexec
+	Cut        int    // length that the file gets when it has been looked at, unless 0
+	NoExecGain bool   // forbid to make memory executable
 }
 
 // config attaches the devices by attach, device.Attach or device.Prepare.
@@ -72,8 +79,10 @@ func (u *unikernel) config(attach func(image.Manifest, *device.Options) (*device
 		return nil, err
 	}
 	c := &Config{
-		Image: img, Manifest: img.Manifest, File: file, Memory: u.Memory, Devices: set.Devices,
-		Args: u.Args, Name: u.Name, Strict: u.Strict, QuietFaults: u.QuietFaults, ExecHeap: u.ExecHeap,
+		Guest: device.Guest{Image: img, File: file, Memory: u.Memory, Devices: set.Devices,
+			Args: u.Args},
+		Isolate: isolate.Config{CPUTime: u.CPUTime}, Name: u.Name,
+		Failure: 1, Strict: u.Strict, QuietFaults: u.QuietFaults, ExecHeap: u.ExecHeap,
 	}
 	if c.Memory == 0 {
 		c.Memory = 2 << 20
@@ -81,8 +90,9 @@ func (u *unikernel) config(attach func(image.Manifest, *device.Options) (*device
 	return c, nil
 }
 
-// sealable returns the guest's configuration for Seal, with no descriptors but
-// those that the guest inherits: Policy says what the sealed guest is left with.
+// sealable returns the guest's configuration for Seal, with no descriptors
+// except those that the guest inherits: Policy says what the sealed guest is
+// left with.
 func (u *unikernel) sealable(t testing.TB) *Config {
 	t.Helper()
 	c, err := u.config(device.Prepare)
@@ -130,12 +140,11 @@ func (u *unikernel) command(t testing.TB, files ...*os.File) *testhost.Command {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withPath := *u
-	withPath.Path = filepath.Join(publicDir(t), "image")
-	if err := os.WriteFile(withPath.Path, u.Image, 0o644); err != nil {
+	u.Path = filepath.Join(publicDir(t), "image")
+	if err := os.WriteFile(u.Path, u.Image, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spec, err := json.Marshal(withPath)
+	spec, err := json.Marshal(u)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,15 +179,30 @@ func runImage(spec string) error {
 			return err
 		}
 	}
+	if u.NoExecGain {
+		if err := unix.Prctl(setMDWE, refuseExecGain, 0, 0, 0); err != nil {
+			return fmt.Errorf("PR_SET_MDWE: %w", err)
+		}
+	}
 	c, err := u.config(device.Attach)
 	if err != nil {
 		return err
+	}
+	fd, err := raw.Open(u.Path, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	c.File = &raw.File{FD: fd}
+	if u.Cut > 0 {
+		if err := os.Truncate(u.Path, int64(u.Cut)); err != nil {
+			return err
+		}
 	}
 	return Run(c)
 }
 
 // encode returns a probe's image.
-func encode(t testing.TB, p *guest.Probe) []byte {
+func encode(t testing.TB, p *guests.Probe) []byte {
 	t.Helper()
 	b, err := p.Image()
 	if err != nil {
@@ -188,17 +212,17 @@ func encode(t testing.TB, p *guest.Probe) []byte {
 }
 
 // probe is a guest without devices that carries out steps.
-func probe(t testing.TB, steps func(*guest.Probe)) *unikernel {
+func probe(t testing.TB, steps func(*guests.Probe)) *unikernel {
 	t.Helper()
-	p := guest.NewProbe(image.SPT)
+	p := guests.NewProbe(image.SPT)
 	steps(p)
 	return &unikernel{Image: encode(t, p)}
 }
 
 // cat is the bundled cat, quiet, on descriptor 0.
-func cat(t testing.TB, v guest.Variant) *unikernel {
+func cat(t testing.TB, v guests.Variant) *unikernel {
 	t.Helper()
-	b, err := guest.Cat(image.SPT, v)
+	b, err := guests.Cat(image.SPT, v)
 	if err != nil {
 		t.Fatal(err)
 	}

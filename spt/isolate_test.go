@@ -10,24 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/isolate"
+	"gocat/internal/plan"
 	"gocat/internal/raw"
 	"gocat/internal/testhost"
 )
 
 // layered writes an executable that sets up layers and then carries out more
 // steps, as a guest would do without a system call policy.
-func layered(t *testing.T, c isolate.Config, more func(*plan)) string {
+func layered(t *testing.T, c isolate.Config, more func(*plan.Plan)) string {
 	t.Helper()
-	d := &descriptors{plan: newPlan()}
+	d := &descriptors{Plan: plan.New()}
 	d.inherit()
-	d.attach()
-	i := newIsolation(&sealed{Config: &Config{Isolate: c}}, d)
-	i.begin()
-	i.must("no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-	i.end()
-	more(i.plan)
-	i.try(unix.SYS_EXIT_GROUP, 0)
-	s, err := i.executable()
+	if err := d.attach(); err != nil {
+		t.Fatal(err)
+	}
+	i := (&sealed{Config: &Config{Isolate: c}}).isolation(d)
+	i.Begin()
+	i.Must("no_new_privs", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	i.End()
+	more(i.Plan)
+	i.Try(unix.SYS_EXIT_GROUP, 0)
+	s, err := i.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +42,7 @@ func layered(t *testing.T, c isolate.Config, more func(*plan)) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	err = s.write(func(pieces [][]byte) error {
+	err = s.Write(func(pieces [][]byte) error {
 		for _, b := range pieces {
 			if _, err := f.Write(b); err != nil {
 				return err
@@ -59,47 +62,47 @@ var nobody = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gi
 // The layers one by one, each with an attack that it alone stops, and which
 // works without it.
 func TestLayersStop(t *testing.T) {
-	open := func(want unix.Errno) func(*plan) {
-		return func(p *plan) {
-			p.must("openat", errno(want), unix.SYS_OPENAT, atFDCWD, raw.CString("/proc/version"), unix.O_RDONLY, 0)
+	open := func(want unix.Errno) func(*plan.Plan) {
+		return func(p *plan.Plan) {
+			p.Must("openat", plan.Errno(want), unix.SYS_OPENAT, unix.AT_FDCWD, raw.CString("/proc/version"), unix.O_RDONLY, 0)
 		}
 	}
 	tests := []struct {
 		layer  isolate.Layer
-		attack func(*plan) // fails as it should with the layer
-		always bool        // also without the layer
+		attack func(*plan.Plan) // fails as it should with the layer
+		always bool             // also without the layer
 	}{
 		{isolate.Root, open(unix.ENOENT), false},
 		{isolate.Landlock, open(unix.EACCES), false},
 		{isolate.Limits, open(unix.EMFILE), false},
-		{isolate.Limits, func(p *plan) {
-			p.must("mmap", errno(unix.ENOMEM), unix.SYS_MMAP, 0, 4096, 0, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, exact, 0)
+		{isolate.Limits, func(p *plan.Plan) {
+			p.Must("mmap", plan.Errno(unix.ENOMEM), unix.SYS_MMAP, 0, 4096, 0, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, plan.Exact, 0)
 		}, false},
-		{isolate.Limits, func(p *plan) {
-			p.must("fork", errno(unix.EAGAIN), unix.SYS_FORK)
+		{isolate.Limits, func(p *plan.Plan) {
+			p.Must("fork", plan.Errno(unix.EAGAIN), unix.SYS_FORK)
 		}, false},
-		{isolate.Root, func(p *plan) { // nobody in a chroot may make a user namespace
-			p.must("unshare", errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+		{isolate.Root, func(p *plan.Plan) { // nobody in a chroot may make a user namespace
+			p.Must("unshare", plan.Errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
 		}, false},
-		{isolate.Landlock, func(p *plan) {
-			p.must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0) // 0 is free
-			p.must("bind", errno(unix.EACCES), unix.SYS_BIND, 0, append([]byte{unix.AF_INET, 0}, make([]byte, 14)...), 16)
+		{isolate.Landlock, func(p *plan.Plan) {
+			p.Must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0) // 0 is free
+			p.Must("bind", plan.Errno(unix.EACCES), unix.SYS_BIND, 0, append([]byte{unix.AF_INET, 0}, make([]byte, 14)...), 16)
 		}, false},
-		{isolate.NetNS, func(p *plan) { // even the loopback interface is down
-			p.must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
-			p.must("connect", errno(unix.ENETUNREACH), unix.SYS_CONNECT, 0, []byte{unix.AF_INET, 0, 0, 9, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}, 16)
+		{isolate.NetNS, func(p *plan.Plan) { // even the loopback interface is down
+			p.Must("socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM, 0)
+			p.Must("connect", plan.Errno(unix.ENETUNREACH), unix.SYS_CONNECT, 0, []byte{unix.AF_INET, 0, 0, 9, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}, 16)
 		}, false},
-		{isolate.UserNS, func(p *plan) { p.must("getuid", 65534, unix.SYS_GETUID) }, true},
-		{isolate.Securebits, func(p *plan) {
-			p.must("securebits", isolate.SecurebitsLocked, unix.SYS_PRCTL, unix.PR_GET_SECUREBITS)
-			p.must("unlocked", errno(unix.EPERM), unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0)
+		{isolate.UserNS, func(p *plan.Plan) { p.Must("getuid", 65534, unix.SYS_GETUID) }, true},
+		{isolate.Securebits, func(p *plan.Plan) {
+			p.Must("securebits", isolate.SecurebitsLocked, unix.SYS_PRCTL, unix.PR_GET_SECUREBITS)
+			p.Must("unlocked", plan.Errno(unix.EPERM), unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0)
 		}, false},
-		{isolate.BoundingSet, func(p *plan) {
+		{isolate.BoundingSet, func(p *plan.Plan) {
 			for n := range unix.CAP_LAST_CAP + 1 {
-				p.must("bounding set", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_READ, n)
+				p.Must("bounding set", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_READ, n)
 			}
 		}, false},
-		{isolate.Undumpable, func(p *plan) { p.must("dumpable", 0, unix.SYS_PRCTL, unix.PR_GET_DUMPABLE) }, false},
+		{isolate.Undumpable, func(p *plan.Plan) { p.Must("dumpable", 0, unix.SYS_PRCTL, unix.PR_GET_DUMPABLE) }, false},
 	}
 	for _, test := range tests {
 		t.Run(test.layer.String(), func(t *testing.T) {
@@ -118,7 +121,7 @@ func TestLayersStop(t *testing.T) {
 // Root without capabilities is a user as all others.
 func TestNoCapabilities(t *testing.T) {
 	testhost.NeedRoot(t, "to have capabilities to lose")
-	attack := func(p *plan) { p.must("unshare", errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUTS) }
+	attack := func(p *plan.Plan) { p.Must("unshare", plan.Errno(unix.EPERM), unix.SYS_UNSHARE, unix.CLONE_NEWUTS) }
 	with := testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.Capabilities)}, attack)}
 	check(t, with.Run(t), 0, "", "")
 	without := testhost.Command{Path: layered(t, isolate.Config{}, attack)}
@@ -129,7 +132,7 @@ func TestNoCapabilities(t *testing.T) {
 func needUserNS(t *testing.T) {
 	t.Helper()
 	testhost.NeedRoot(t, "to become nobody")
-	r := (&testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.UserNS, isolate.UTSNS)}, func(*plan) {}), Attr: nobody}).Run(t)
+	r := (&testhost.Command{Path: layered(t, isolate.Config{Require: isolate.Of(isolate.UserNS, isolate.UTSNS)}, func(*plan.Plan) {}), Attr: nobody}).Run(t)
 	if r.Status != 0 {
 		testhost.Skip(t, "no user namespaces: "+strings.TrimSpace(r.Stderr))
 	}
@@ -139,7 +142,7 @@ func needUserNS(t *testing.T) {
 // descriptors are free.
 func TestFull(t *testing.T) {
 	testhost.NeedRoot(t, "to become nobody")
-	nothing := func(*plan) {}
+	nothing := func(*plan.Plan) {}
 	c := isolate.Config{Mode: isolate.Full}
 	for name, attr := range map[string]*syscall.SysProcAttr{"root": nil, "nobody": nobody} {
 		null := testhost.Null(t)
@@ -151,13 +154,13 @@ func TestFull(t *testing.T) {
 		}
 	}
 	c.SetUser("1234:5678")
-	as := func(p *plan) {
-		p.must("getuid", 65534, unix.SYS_GETUID) // as the namespace without users sees it
-		p.must("setuid", errno(unix.EINVAL), unix.SYS_SETUID, 0)
-		p.must("getgroups", 0, unix.SYS_GETGROUPS, 0, 0)
+	as := func(p *plan.Plan) {
+		p.Must("getuid", 65534, unix.SYS_GETUID) // as the namespace without users sees it
+		p.Must("setuid", plan.Errno(unix.EINVAL), unix.SYS_SETUID, 0)
+		p.Must("getgroups", 0, unix.SYS_GETGROUPS, 0, 0)
 	}
 	cmd := testhost.Command{Path: layered(t, c, as)}
 	check(t, cmd.Run(t), 0, "", "")
 	cmd = testhost.Command{Path: layered(t, c, as), Attr: nobody}
-	check(t, cmd.Run(t), 1, "", "gocat: --user: user does not hold: it takes CAP_SETUID and CAP_SETGID\n")
+	check(t, cmd.Run(t), 1, "", "gocat: user: user does not hold: it takes CAP_SETUID and CAP_SETGID\n")
 }

@@ -9,7 +9,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/isolate"
+	"gocat/internal/plan"
+	"gocat/seccomp"
 )
 
 // modelKernel is what a sealed guest's plan acts on: a table of descriptors, an
@@ -26,6 +30,7 @@ type modelKernel struct {
 	refuses   bool   // every layer of isolation fails
 	last      uint64 // result of the call before
 	nnp       bool
+	locked    bool   // by Landlock
 	filter    []byte // struct sock_filter, once installed
 	elf       []byte
 	loads     []modelLoad
@@ -34,9 +39,11 @@ type modelKernel struct {
 // modelFile is an open file description.
 type modelFile struct {
 	is   string // what it is of: two descriptions may be of the same
-	kind string // pipe, tty, file, socket, disk, tun, epoll, timer, event, inet
+	kind string // pipe, tty, file, socket, disk, tun, tap, epoll, timer, event, inet
 	mode uint64 // access mode and O_NONBLOCK
 	size uint64
+
+	plain, filtered, settled bool // of a tap: IFF_NO_PI, a socket filter, no offloads
 }
 
 // modelPage is a page of guest memory.
@@ -97,7 +104,7 @@ func (k *modelKernel) add(f modelFile) uint64 {
 
 func (k *modelKernel) close(n int) uint64 {
 	if k.fds[n] == nil {
-		return errno(unix.EBADF)
+		return plan.Errno(unix.EBADF)
 	}
 	delete(k.fds, n)
 	delete(k.watched, n)
@@ -107,9 +114,12 @@ func (k *modelKernel) close(n int) uint64 {
 // call makes a system call. The error is one that no plan should make.
 func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 	if k.filter != nil {
+		if nr == unix.SYS_GETPID {
+			return plan.Errno(seccomp.Holds), nil
+		}
 		return 0, fmt.Errorf("call %d after the filter", nr)
 	}
-	if nr < nrLast && a[0] <= 1<<31-1 {
+	if nr < plan.Differ && a[0] <= 1<<31-1 {
 		if result, ok, err := k.fileCall(nr, int(a[0]), a); ok || err != nil {
 			return result, err
 		}
@@ -136,8 +146,18 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 	case unix.SYS_SIGALTSTACK, unix.SYS_RT_SIGACTION:
 		_, err := k.bytes(a[map[bool]int{true: 0, false: 1}[nr == unix.SYS_SIGALTSTACK]], 24)
 		return 0, err
-	case nrLast:
+	case plan.Last:
 		return k.last, nil
+	case plan.Differ:
+		var words [2]uint64
+		for i := range words {
+			b, err := k.bytes(a[i], 8)
+			if err != nil {
+				return 0, err
+			}
+			words[i] = binary.LittleEndian.Uint64(b)
+		}
+		return map[bool]uint64{true: 1}[(words[0]^words[1])&a[2] != 0], nil
 	case unix.SYS_WRITE: // lines about layers
 		_, err := k.bytes(a[1], a[2])
 		return a[2], err
@@ -148,8 +168,19 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 			return 0, err
 		case unix.PR_GET_SECCOMP:
 			return k.inherited, nil
-		case unix.PR_CAPBSET_DROP, unix.PR_SET_SECUREBITS, unix.PR_SET_DUMPABLE:
+		case unix.PR_SET_DUMPABLE:
+			if a[1] > 1 {
+				return plan.Errno(unix.EINVAL), nil
+			}
 			return k.layer(), nil
+		case unix.PR_CAPBSET_DROP, unix.PR_SET_SECUREBITS:
+			return k.layer(), nil
+		case unix.PR_GET_SECUREBITS:
+			return isolate.SecurebitsLocked, nil
+		case unix.PR_GET_DUMPABLE:
+			return 0, nil
+		case unix.PR_GET_NO_NEW_PRIVS:
+			return map[bool]uint64{true: 1}[k.nnp], nil
 		case unix.PR_SET_NO_NEW_PRIVS:
 			k.nnp = a[1] == 1 && a[2]|a[3]|a[4] == 0
 			return 0, nil
@@ -162,13 +193,24 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 	case unix.SYS_CAPSET:
 		_, err := k.bytes(a[1], 24)
 		return k.layer(), err
+	case unix.SYS_CAPGET:
+		b, err := k.bytes(a[1], 24)
+		clear(b)
+		return 0, err
 	case unix.SYS_PRLIMIT64:
-		_, err := k.bytes(a[2], 16)
+		at := a[2]
+		if at == 0 {
+			at = a[3]
+		}
+		b, err := k.bytes(at, 16)
+		if a[3] != 0 {
+			clear(b)
+		}
 		return k.layer(), err
 	case unix.SYS_LANDLOCK_CREATE_RULESET:
 		switch {
 		case k.refuses:
-			return errno(unix.EOPNOTSUPP), nil
+			return plan.Errno(unix.EOPNOTSUPP), nil
 		case a[2] == unix.LANDLOCK_CREATE_RULESET_VERSION:
 			return 7, nil
 		}
@@ -178,10 +220,11 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 		if f := k.fds[int(a[0])]; f == nil || f.kind != "ruleset" || !k.nnp {
 			return 0, fmt.Errorf("landlock_restrict_self %#x, no_new_privs %v", a, k.nnp)
 		}
+		k.locked = true
 		return 0, nil
 	case unix.SYS_SECCOMP:
 		return k.seccomp(a)
-	case unix.SYS_MUNMAP, nrAround, unix.SYS_MMAP:
+	case unix.SYS_MUNMAP, plan.Around, unix.SYS_MMAP:
 		return k.memory(nr, a)
 	}
 	return 0, fmt.Errorf("call %d with %#x, which this kernel does not know", nr, a)
@@ -190,7 +233,7 @@ func (k *modelKernel) call(nr uint64, a [6]uint64) (uint64, error) {
 // layer is the result of a call that sets up a layer of isolation.
 func (k *modelKernel) layer() uint64 {
 	if k.refuses {
-		return errno(unix.EPERM)
+		return plan.Errno(unix.EPERM)
 	}
 	return 0
 }
@@ -201,7 +244,7 @@ func (k *modelKernel) fileCall(nr uint64, fd int, a [6]uint64) (result uint64, o
 	switch nr {
 	case unix.SYS_CLOSE_RANGE:
 		if a[1] < a[0] || a[2] != 0 {
-			return errno(unix.EINVAL), true, nil
+			return plan.Errno(unix.EINVAL), true, nil
 		}
 		for n := range k.fds {
 			if uint64(n) >= a[0] && uint64(n) <= a[1] {
@@ -211,9 +254,9 @@ func (k *modelKernel) fileCall(nr uint64, fd int, a [6]uint64) (result uint64, o
 		return 0, true, nil
 	case unix.SYS_CLOSE:
 		return k.close(fd), true, nil
-	case unix.SYS_FCNTL, unix.SYS_LSEEK, unix.SYS_DUP3, unix.SYS_IOCTL, unix.SYS_EPOLL_CTL:
+	case unix.SYS_FCNTL, unix.SYS_LSEEK, unix.SYS_DUP3, unix.SYS_IOCTL, unix.SYS_EPOLL_CTL, unix.SYS_FSTAT:
 		if f == nil {
-			return errno(unix.EBADF), true, nil
+			return plan.Errno(unix.EBADF), true, nil
 		}
 	default:
 		return 0, false, nil
@@ -226,17 +269,23 @@ func (k *modelKernel) fileCall(nr uint64, fd int, a [6]uint64) (result uint64, o
 		case a[1] == unix.F_GETFL:
 			return f.mode, true, nil
 		case f.kind != "pipe":
-			return errno(unix.EBADF), true, nil
+			return plan.Errno(unix.EBADF), true, nil
 		}
 		return max(a[2], 65536), true, nil // F_GETPIPE_SZ, F_SETPIPE_SZ
+	case unix.SYS_FSTAT:
+		b, err := k.bytes(a[1], 144)
+		if err == nil {
+			binary.LittleEndian.PutUint32(b[24:], map[bool]uint32{true: unix.S_IFREG, false: unix.S_IFIFO}[f.kind == "file"])
+		}
+		return 0, true, err
 	case unix.SYS_LSEEK:
 		if !slices.Contains([]string{"file", "disk"}, f.kind) {
-			return errno(unix.ESPIPE), true, nil
+			return plan.Errno(unix.ESPIPE), true, nil
 		}
 		return f.size * (a[2] / unix.SEEK_END), true, nil
 	case unix.SYS_DUP3:
 		if a[0] == a[1] {
-			return errno(unix.EINVAL), true, nil
+			return plan.Errno(unix.EINVAL), true, nil
 		}
 		k.close(int(a[1]))
 		k.fds[int(a[1])] = f
@@ -246,18 +295,23 @@ func (k *modelKernel) fileCall(nr uint64, fd int, a [6]uint64) (result uint64, o
 	}
 	// epoll_ctl
 	n := int(a[2])
-	ev, err := k.bytes(a[3], 12)
+	ev, err := make([]byte, 12), error(nil)
+	if a[1] != unix.EPOLL_CTL_DEL {
+		ev, err = k.bytes(a[3], 12)
+	}
 	switch _, there := k.watched[n]; {
 	case f.kind != "epoll" || err != nil:
 		return 0, true, fmt.Errorf("epoll_ctl of %q: %v", f.is, err)
 	case k.fds[n] == nil:
-		return errno(unix.EBADF), true, nil
+		return plan.Errno(unix.EBADF), true, nil
 	case slices.Contains([]string{"file", "disk"}, k.fds[n].kind):
-		return errno(unix.EPERM), true, nil
+		return plan.Errno(unix.EPERM), true, nil
+	case a[1] == unix.EPOLL_CTL_DEL && there:
+		return 0, true, fmt.Errorf("%q is taken out of an epoll", k.fds[n].is)
 	case there && a[1] == unix.EPOLL_CTL_ADD:
-		return errno(unix.EEXIST), true, nil
+		return plan.Errno(unix.EEXIST), true, nil
 	case !there && a[1] != unix.EPOLL_CTL_ADD:
-		return errno(unix.ENOENT), true, nil
+		return plan.Errno(unix.ENOENT), true, nil
 	}
 	k.watched[n] = binary.LittleEndian.Uint64(ev[4:])
 	return 0, true, nil
@@ -269,10 +323,48 @@ func (k *modelKernel) ioctl(f *modelFile, a [6]uint64) (uint64, bool, error) {
 		if f.kind == "tty" && a[1] == unix.TCGETS {
 			return 0, true, nil
 		}
-		return errno(unix.ENOTTY), true, nil
+		return plan.Errno(unix.ENOTTY), true, nil
 	case 0x5421: // FIONBIO
 		f.mode |= unix.O_NONBLOCK
 		return 0, true, nil
+	case unix.TUNGETIFF:
+		b, err := k.bytes(a[2], 40)
+		if f.kind == "tap" && err == nil {
+			flags := uint16(unix.IFF_TAP)
+			if f.plain || !f.filtered { // the same bit
+				flags |= unix.IFF_NO_PI
+			}
+			binary.LittleEndian.PutUint16(b[16:], flags)
+			return 0, true, nil
+		}
+		return plan.Errno(unix.ENOTTY), true, err
+	case unix.TUNATTACHFILTER, unix.TUNDETACHFILTER:
+		b, err := k.bytes(a[2], 16)
+		if err != nil || f.kind != "tap" {
+			break
+		}
+		if a[1] == unix.TUNATTACHFILTER {
+			if b, err = k.bytes(binary.LittleEndian.Uint64(b[8:]), 8); err != nil || string(b) != device.PassAll {
+				break
+			}
+		}
+		f.filtered = a[1] == unix.TUNATTACHFILTER
+		return 0, true, nil
+	case unix.TUNSETOFFLOAD:
+		f.settled = a[2] == 0
+		return 0, true, nil
+	case unix.TUNSETTXFILTER, unix.TUNSETFILTEREBPF, unix.TUNSETSTEERINGEBPF, unix.TUNSETSNDBUF, unix.TUNSETCARRIER:
+		_, err := k.bytes(a[2], 4)
+		return 0, true, err
+	case unix.TUNSETQUEUE:
+		_, err := k.bytes(a[2], 40)
+		return plan.Errno(unix.EINVAL), true, err // it is attached
+	case unix.SIOCGIFHWADDR:
+		b, err := k.bytes(a[2], 40)
+		if err == nil {
+			binary.LittleEndian.PutUint16(b[16:], device.EthernetLink)
+		}
+		return 0, true, err
 	case unix.SIOCGIFINDEX:
 		if f.kind == "inet" {
 			return 0, true, nil
@@ -291,6 +383,9 @@ func (k *modelKernel) open(a [6]uint64) (uint64, error) {
 	if err != nil || int64(a[0]) != unix.AT_FDCWD {
 		return 0, fmt.Errorf("openat %#x: %v", a, err)
 	}
+	if path == "/" && k.locked {
+		return plan.Errno(unix.EACCES), nil
+	}
 	if path == "/dev/net/tun" {
 		return k.add(modelFile{kind: "tun", mode: a[2] & (unix.O_ACCMODE | unix.O_NONBLOCK)}), nil
 	}
@@ -301,7 +396,7 @@ func (k *modelKernel) open(a [6]uint64) (uint64, error) {
 	n, err := strconv.Atoi(number)
 	old := k.fds[n]
 	if err != nil || k.noProc || old == nil {
-		return errno(unix.ENOENT), nil
+		return plan.Errno(unix.ENOENT), nil
 	}
 	if a[2]&unix.O_ACCMODE != old.mode&unix.O_ACCMODE || !slices.Contains([]string{"pipe", "tty"}, old.kind) {
 		return 0, fmt.Errorf("%q is opened anew with flags %#x", old.is, a[2])
@@ -310,6 +405,9 @@ func (k *modelKernel) open(a [6]uint64) (uint64, error) {
 }
 
 func (k *modelKernel) seccomp(a [6]uint64) (uint64, error) {
+	if a[2] == 0 {
+		return plan.Errno(unix.EFAULT), nil
+	}
 	prog, err := k.bytes(a[2], 16)
 	if err != nil || a[0] != unix.SECCOMP_SET_MODE_FILTER || a[1] != 0 || !k.nnp {
 		return 0, fmt.Errorf("seccomp %#x, no_new_privs %v: %v", a, k.nnp, err)
@@ -322,20 +420,20 @@ func (k *modelKernel) seccomp(a [6]uint64) (uint64, error) {
 func (k *modelKernel) memory(nr uint64, a [6]uint64) (uint64, error) {
 	memory := uint64(len(k.pages)) * image.PageSize
 	switch {
-	case nr == nrAround && a[0] == memory:
+	case nr == plan.Around && a[0] == memory:
 		if k.high == isSealed {
 			k.high = onlySealed
 		}
 		return 0, nil
 	case nr == unix.SYS_MUNMAP && a[0] == 0 && a[1] == memBase:
 		if k.low == isSealed {
-			return errno(unix.EPERM), nil
+			return plan.Errno(unix.EPERM), nil
 		}
 		k.low = notMapped
 		return 0, nil
 	case nr == unix.SYS_MUNMAP && a[0] == memory && a[0]+a[1] == taskEnd:
 		if k.high == isSealed {
-			return errno(unix.EPERM), nil
+			return plan.Errno(unix.EPERM), nil
 		}
 		k.high = notMapped
 		return 0, nil
@@ -354,7 +452,7 @@ func (k *modelKernel) memory(nr uint64, a [6]uint64) (uint64, error) {
 // "" when the guest is entered, with the words of the last record.
 func (k *modelKernel) run() (message string, end [6]uint64, err error) {
 	le := binary.LittleEndian
-	for at, steps := uint64(planBase+32), 0; ; at, steps = at+80, steps+1 {
+	for at, steps := uint64(planBase+48), 0; ; at, steps = at+80, steps+1 {
 		r, err := k.bytes(at, 80)
 		if err != nil || steps > 10_000 {
 			return "", end, fmt.Errorf("step %d: %v", steps, err)
@@ -380,7 +478,7 @@ func (k *modelKernel) run() (message string, end [6]uint64, err error) {
 			continue
 		}
 		b, err := k.bytes(uint64(text), uint64(n))
-		if err == nil && (!strings.HasPrefix(string(b), "gocat: ") || !strings.HasSuffix(string(b), ": error 000\n")) {
+		if err == nil && (!strings.HasPrefix(string(b), "gocat: ") || strings.Count(string(b), "\x00") != 1 || !strings.HasSuffix(string(b), "\n")) {
 			err = fmt.Errorf("message %q", b)
 		}
 		return string(b), end, err

@@ -1,31 +1,44 @@
 package spt
 
+import (
+	"gocat/internal/abi"
+	"gocat/internal/plan"
+)
+
 // Guest addresses. Guest memory begins at memBase and boot info lies at
 // bootBase by the spt ABI (Solo5 spt_abi.h); what else lies below
 // image.MinAddr is free for the tender, and a Solo5 guest never uses it. The
 // numbers are also in stub_amd64.s.
 const (
-	memBase   = 0x10000 // SPT_HOST_MEM_BASE
-	stubBase  = 0x10000 // the stub, read and execute; one page
-	bootBase  = 0x11000 // SPT_BOOT_INFO_BASE: boot info, manifest, command line
-	lineBase  = 0x17000 // the fault reporter's line
+	memBase   = abi.LowAddr    // SPT_HOST_MEM_BASE
+	stubBase  = 0x10000        // the fault reporter and the plan's stub, read and execute; one page
+	symbolsAt = 0x10fc0        // in it, where the image's symbols are: see symbols;
+	gateAt    = 0x10ff0        // the address of the reporter's write, and
+	handlerAt = 0x10ff8        // that of the guest's signal handler, if it has one
+	bootBase  = plan.BootInfo  // boot info, manifest, command line
+	lineBase  = plan.EntryWord // the fault reporter's line, later
 	lineSize  = 0x200
-	stackBase = 0x18000        // the fault reporter's stack
-	stackSize = 0x8000         // room for any extended state (AMX: 11 KiB)
-	textsBase = 0x20000        // the fault reporter's texts, read only
-	planBase  = 0x30000        // plan, messages, filter; wiped before the guest runs
-	planRoom  = 0x60000        // room for them; what they do not need is not mapped
-	taskEnd   = 0x7ffffffff000 // end of user addresses with four-level page tables (TASK_SIZE_MAX)
+	stackBase = 0x18000 // the fault reporter's stack
+	stackSize = 0x8000  // room for any extended state (AMX: 11 KiB)
+	textsBase = 0x20000 // the fault reporter's texts, read only
+	textsEnd  = 0x22000
+	stateBase = 0x28000 // registers of a guest that has run before, read only
+	stateArea = 256     // in it, where the XSAVE area is
+	stateSize = 0x7000  // room
+	titleBase = 0x2f000 // the command line that ps shows, read only; a page
+	planBase  = plan.Base
+	planRoom  = plan.Room
+	taskEnd   = plan.TaskEnd
 )
 
 const (
-	bootInfoSize = 40
-	cmdlineSize  = 8192       // SPT_CMDLINE_SIZE, with its NUL
-	timerData    = 0xfffffffe // epoll data of the timer (SPT_INTERNAL_TIMERFD)
+	bootInfoSize = abi.SPTBootSize
+	cmdlineSize  = abi.CmdlineSize
+	timerData    = abi.TimerHandle // epoll data of the timer
 )
 
-// MaxArgs is the length in bytes of the longest guest command line.
-const MaxArgs = cmdlineSize - 1
+// MaxTitle is the length in bytes of the longest title.
+const MaxTitle = plan.PageSize - 1
 
 // Numbers of the reporter's texts; the first 32 are one a signal.
 const (
@@ -37,8 +50,8 @@ const (
 	textRIP        = 36
 	textAt         = 37
 	textUnknown    = 38
-	textCalls      = 39
+	textI386       = 39
+	textX32        = 40
+	textIn         = 41
+	textCalls      = 42
 )
-
-// pages rounds n up to whole pages.
-func pages(n uint64) uint64 { return (n + 4095) &^ 4095 }

@@ -8,8 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
+	"gocat/internal/plan"
 )
 
 // Registers as instructions number them.
@@ -47,7 +48,7 @@ func call(nr uint64, args ...uint64) []byte {
 const alive = "alive\n"
 
 // survive is code that says so and exits with status 3. It needs no stack.
-func survive(p *guest.Probe) []byte {
+func survive(p *guests.Probe) []byte {
 	return append(
 		call(unix.SYS_WRITE, 1, p.Data([]byte(alive)), uint64(len(alive))),
 		call(unix.SYS_EXIT_GROUP, 3)...)
@@ -55,9 +56,9 @@ func survive(p *guest.Probe) []byte {
 
 // execute adds a step of machine code, and returns its address. Should it come
 // to its end, the guest survives.
-func execute(p *guest.Probe, code ...[]byte) uint64 {
+func execute(p *guests.Probe, code ...[]byte) uint64 {
 	at := p.Code(append(slices.Concat(code...), survive(p)...))
-	p.Do(p.Execute(guest.N(at)))
+	p.Do(p.Execute(guests.N(at)))
 	return at
 }
 
@@ -89,7 +90,7 @@ func dumper(from, to, result uint64) []byte {
 func parseDump(t *testing.T, out string, from, to uint64) map[uint64][]byte {
 	t.Helper()
 	dump := map[uint64][]byte{}
-	unmapped := string(binary.LittleEndian.AppendUint64(nil, errno(unix.EFAULT)))
+	unmapped := string(binary.LittleEndian.AppendUint64(nil, plan.Errno(unix.EFAULT)))
 	mapped := string(binary.LittleEndian.AppendUint64(nil, image.PageSize))
 	for at := from; at < to; at += image.PageSize {
 		if rest, ok := strings.CutPrefix(out, unmapped); ok {
@@ -109,10 +110,10 @@ func parseDump(t *testing.T, out string, from, to uint64) map[uint64][]byte {
 
 // pollFirst is code of a guest that copies the descriptor fd to the standard
 // output like cat, but never reads before epoll says that it can. It reads at
-// most 1000 bytes at once, so that input is left over. Its exit status is 2 when
-// epoll does not name the device of handle 1, 4 when it cannot read.
+// most 1000 bytes per call, so that input is left over. Its exit status is 2
+// when epoll does not name the device of handle 1, 4 when it cannot read.
 func pollFirst(fd uint64) []byte {
-	const event, buffer = guest.Scratch, guest.Scratch + 64
+	const event, buffer = guests.Scratch, guests.Scratch + 64
 	var code []byte
 	add := func(b ...[]byte) { code = append(code, slices.Concat(b...)...) }
 	exitUnless := func(condition byte, status uint64) { // a short jump's

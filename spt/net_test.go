@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -19,14 +19,14 @@ import (
 // with its first eight bytes changed.
 func tapProbe(t *testing.T, attachment string) *unikernel {
 	t.Helper()
-	p := guest.NewProbe(image.SPT, image.Entry{Name: "net", Type: image.Net})
-	p.Do(p.Syscall(unix.SYS_READ, hostFD(1), guest.N(guest.Scratch), guest.N(2000)).Equals(guest.Errno(uint64(unix.EAGAIN)), 9))
+	p := guests.NewProbe(image.SPT, image.Entry{Name: "net", Type: image.Net})
+	p.Do(p.Syscall(unix.SYS_READ, hostFD(1), guests.N(guests.Scratch), guests.N(2000)).Equals(guests.Errno(uint64(unix.EAGAIN)), 9))
 	p.Do(p.Puts(alive))
-	p.Do(p.Syscall(unix.SYS_EPOLL_PWAIT, guest.Boot32(bootEpoll), guest.N(guest.Scratch), guest.N(1), guest.N(^uint64(0))).Equals(guest.N(1), 10))
-	p.Do(p.Move(guest.At(guest.Scratch+4)).Equals(guest.N(1), 11))
-	p.Do(p.Syscall(unix.SYS_READ, hostFD(1), guest.N(guest.Scratch), guest.N(2000)).Equals(guest.N(frameSize), 12))
-	p.Do(p.Store64(guest.N(guest.Scratch), guest.N(0x0202020202020202)))
-	p.Do(p.Syscall(unix.SYS_WRITE, hostFD(1), guest.N(guest.Scratch), guest.N(frameSize)).Equals(guest.N(frameSize), 13))
+	p.Do(p.Syscall(unix.SYS_EPOLL_PWAIT, guests.Boot32(bootEpoll), guests.N(guests.Scratch), guests.N(1), guests.N(^uint64(0))).Equals(guests.N(1), 10))
+	p.Do(p.Move(guests.At(guests.Scratch+4)).Equals(guests.N(1), 11))
+	p.Do(p.Syscall(unix.SYS_READ, hostFD(1), guests.N(guests.Scratch), guests.N(2000)).Equals(guests.N(frameSize), 12))
+	p.Do(p.Store64(guests.N(guests.Scratch), guests.N(0x0202020202020202)))
+	p.Do(p.Syscall(unix.SYS_WRITE, hostFD(1), guests.N(guests.Scratch), guests.N(frameSize)).Equals(guests.N(frameSize), 13))
 	return &unikernel{Image: encode(t, p), Net: []string{"net=" + attachment}}
 }
 
@@ -122,10 +122,10 @@ func TestTapMissing(t *testing.T) {
 	busy := testhost.OpenTap(t, "tap1", unix.IFF_TAP|unix.IFF_NO_PI)
 	defer unix.Close(busy)
 	for name, want := range map[string]string{
-		"tap9": "there is no interface tap9: error 019",
-		"lo":   "could not attach interface lo: error 022",
-		"tun0": "could not attach interface tun0: error 022",
-		"tap1": "could not attach interface tap1: error 016",
+		"tap9": "there is no interface tap9: no such device",
+		"lo":   "could not attach interface lo: invalid argument",
+		"tun0": "could not attach interface tun0: invalid argument",
+		"tap1": "could not attach interface tap1: device or resource busy",
 	} {
 		c := testhost.Command{Path: tapProbe(t, name).seal(t)}
 		check(t, c.Run(t), 1, "", fmt.Sprintf("gocat: network device 'net': %s\n", want))

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
+	"gocat/internal/plan"
 	"gocat/internal/raw"
 )
 
@@ -15,12 +16,12 @@ import (
 // the guest's exit status. It returns only on error, with nothing started.
 // Descriptors that are neither standard nor a device's are closed.
 func Run(c *Config) error {
-	e, err := NewExecutable(c)
+	e, err := newExecutable(c, direct(c))
 	if err != nil {
 		return err
 	}
 	defer raw.Close(e.FD)
-	return fmt.Errorf("could not start the guest: %w", execveat(e.FD, c.Name))
+	return fmt.Errorf("could not start the guest: %w", plan.Become(e.FD, c.Name))
 }
 
 // Executable is a sealed guest that is ready to be started by a process whose
@@ -35,12 +36,16 @@ type Executable struct {
 
 // NewExecutable seals the guest into a file in memory, and lets the descriptors
 // of devices survive execve.
-func NewExecutable(c *Config) (Executable, error) {
-	s, err := newSealed(c)
+func NewExecutable(c *Config) (Executable, error) { return newExecutable(c, noFile) }
+
+// newExecutable is NewExecutable with the image's descriptor, if the guest is to
+// read its segments from that.
+func newExecutable(c *Config, file int) (Executable, error) {
+	s, err := newSealed(c, file)
 	if err != nil {
 		return Executable{}, err
 	}
-	fd, err := memfd(c.Name)
+	fd, err := plan.Memfd(raw.Concat("gocat:", c.Name))
 	if err != nil {
 		return Executable{}, err
 	}
@@ -51,58 +56,31 @@ func NewExecutable(c *Config) (Executable, error) {
 	return Executable{fd, s.fds.devices, s.fds.epoll, s.fds.timer, timerData, stubBase}, nil
 }
 
+// NewSealed is NewExecutable for the executable that Seal writes: it attaches its
+// devices itself.
+func NewSealed(c *Config) (Executable, error) {
+	return NewExecutable(c.unopened())
+}
+
 // prepare writes the guest to fd.
 func (s *sealed) prepare(fd int) error {
-	if err := s.write(writeFD(fd)); err != nil {
+	if err := s.executable.Write(plan.To(fd)); err != nil {
 		if errors.Is(err, unix.EFBIG) {
 			return fmt.Errorf("could not seal the guest in memory: %w: the limit on the size of files (ulimit -f) holds there too", err)
 		}
 		return err
 	}
+	if s.file != noFile {
+		if _, err := raw.Fcntl(s.file, unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
 	for _, d := range s.Config.Devices {
-		if !d.Inherited {
+		if !d.Inherited && d.FD >= 0 {
 			if _, err := raw.Fcntl(d.FD, unix.F_SETFD, 0); err != nil {
 				return os.NewSyscallError("fcntl", err)
 			}
 		}
 	}
 	return nil
-}
-
-// memfd makes an anonymous file that can be executed.
-func memfd(name string) (int, error) {
-	name = name[:min(len(name), 249)] // the kernel takes no longer one, and files have them
-	flags := unix.MFD_CLOEXEC | unix.MFD_EXEC
-	fd, err := raw.MemfdCreate(name, flags)
-	if err == unix.EINVAL { // before Linux 6.3 all of them can be
-		fd, err = raw.MemfdCreate(name, flags&^unix.MFD_EXEC)
-	}
-	if err == unix.EACCES {
-		return -1, fmt.Errorf("memfd_create: %w: this host forbids executable memfds (vm.memfd_noexec is 2); use gocat seal and run its output", err)
-	}
-	if err != nil {
-		return -1, os.NewSyscallError("memfd_create", err)
-	}
-	return fd, nil
-}
-
-// writeFD returns an output to descriptor fd, which it does not own.
-func writeFD(fd int) output {
-	return func(pieces [][]byte) error {
-		// The kernel takes at most 1024 pieces at once, which a guest's few dozen
-		// segments do not reach. What it leaves is written piece by piece.
-		n, err := raw.Writev(fd, pieces)
-		n = max(n, 0)
-		for _, b := range pieces {
-			done := min(n, len(b))
-			n -= done
-			for b = b[done:]; err == nil && len(b) > 0; b = b[max(done, 0):] {
-				done, err = raw.Write(fd, b)
-			}
-		}
-		if err != nil {
-			return os.NewSyscallError("write", err)
-		}
-		return nil
-	}
 }

@@ -3,6 +3,7 @@ package spt
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,31 +11,50 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/isolate"
+	"gocat/internal/plan"
 	"gocat/internal/raw"
 	"gocat/seccomp"
 )
 
-// Config is what a guest is started with.
+// Config is what a guest is started with. Run uses the descriptors of all devices,
+// Seal those that are inherited.
 type Config struct {
-	Image    *image.Image    // parsed from File; its target is image.SPT
-	Manifest image.Manifest  // the image's, as attached: MACs, MTUs, capacities
-	File     io.ReaderAt     // the image's contents, read once while sealing
-	Memory   uint64          // guest memory in bytes, a multiple of the page size
-	Devices  []device.Device // attached; Run uses their descriptors, Seal those that are inherited
-	Args     string          // guest command line, at most MaxArgs bytes, without NUL
-	Name     string          // process name; the kernel keeps 15 bytes
+	device.Guest
+	Isolate     isolate.Config // layers beside the policy
+	Name        string         // process name, up to a NUL; the kernel keeps 15 bytes
+	Strict      bool           // strict policy: for guests without timers, clocks and thread-local storage
+	QuietFaults bool           // no fault reporter: a fault or forbidden call kills without a word
+	ExecHeap    bool           // map the heap executable (Solo5's --x-exec-heap)
 
-	Strict      bool // strict policy: see seccomp.SPT
-	QuietFaults bool // no fault reporter: a fault or forbidden call kills without a word
-	ExecHeap    bool // map the heap executable (Solo5's --x-exec-heap)
+	// Title is the command line that ps shows, of at most MaxTitle bytes, its words
+	// apart by NULs; "" for none. The guest can read it.
+	Title string
 
-	Isolate isolate.Config // layers beside the policy
+	Note []byte // of Seal: what the executable says of itself to those who read the file
+
+	// Warm, unless nil, is what the guest was when it waited, and what it is started as:
+	// nothing is read from File then.
+	Warm *Warm
+
+	// LessMemory says how the user gives the guest less memory, for the message when
+	// there is not so much; it may be empty.
+	LessMemory string
+
+	// Unblock is a set of signals that come blocked, signal n as bit n-1, and that the
+	// guest must not miss: process 1 loses those that it has no handler for. They are let
+	// through when the handlers are there.
+	Unblock uint64
+
+	Failure uint8 // exit status if something fails before the guest runs; not 0
 }
+
+// MaxArgs is the length in bytes of the longest guest command line.
+const MaxArgs = device.MaxArgs
 
 // Policy returns the system calls that the guest is left with. Descriptor
 // numbers are those of the process that Run becomes.
 func Policy(c *Config) (*seccomp.Policy, error) {
-	s, err := newSealed(c)
+	s, err := newSealed(c, noFile)
 	if err != nil {
 		return nil, err
 	}
@@ -46,18 +66,11 @@ func Policy(c *Config) (*seccomp.Policy, error) {
 // with a path are opened when it starts; those that are inherited must be open
 // then, with the same numbers.
 func Seal(c *Config, w io.Writer) error {
-	own := *c
-	own.Devices = slices.Clone(c.Devices)
-	for i := range own.Devices {
-		if d := &own.Devices[i]; !d.Inherited {
-			d.FD = -1
-		}
-	}
-	s, err := newSealed(&own)
+	s, err := newSealed(c.unopened(), noFile)
 	if err != nil {
 		return err
 	}
-	return s.write(func(pieces [][]byte) error {
+	return s.executable.Write(func(pieces [][]byte) error {
 		for _, b := range pieces {
 			if _, err := w.Write(b); err != nil {
 				return err
@@ -67,103 +80,162 @@ func Seal(c *Config, w io.Writer) error {
 	})
 }
 
+// unopened is the guest with the devices that its executable opens not open.
+func (c *Config) unopened() *Config {
+	own := *c
+	own.Devices = slices.Clone(c.Devices)
+	for i := range own.Devices {
+		if d := &own.Devices[i]; !d.Inherited {
+			d.FD = -1
+		}
+	}
+	return &own
+}
+
 // sealed is a guest ready to be written as an executable.
 type sealed struct {
 	*Config
-	parts  []part
-	fds    *descriptors
-	policy *seccomp.Policy
-	entry  uint64
+	executable plan.Executable
+	fds        *descriptors
+	policy     *seccomp.Policy
+	symbols    symbols
+	file       int // the image's descriptor, from which the plan reads segments, or noFile
 }
 
-// part is a range of memory that the kernel maps from the executable.
-type part struct {
-	addr uint64 // page-aligned
-	prot image.Prot
-	data [][]byte       // its contents, or
-	seg  *image.Segment // those of a guest segment
-}
+// errFailure: nobody could tell a guest that failed to start from one that is well.
+var errFailure = errors.New("no exit status is given for a guest that cannot be started")
 
-// pieces returns b as the contents of a part.
-func pieces(b ...[]byte) [][]byte { return raw.Clone(b) }
-
-// size is the part's length in memory and in the file, in whole pages.
-func (p *part) size() uint64 {
-	if p.seg != nil {
-		return pages(p.seg.Vaddr+p.seg.Filesz) - p.addr
-	}
-	n := 0
-	for _, b := range p.data {
-		n += len(b)
-	}
-	return pages(uint64(n))
-}
-
-// newSealed lays out the guest and plans its start.
-func newSealed(c *Config) (*sealed, error) {
-	if err := c.Image.CheckMemory(c.Memory); err != nil {
+// newSealed lays out the guest and plans its start. Its segments are a part of the
+// executable, or file is a descriptor that the plan reads them from.
+func newSealed(c *Config, file int) (*sealed, error) {
+	if err := c.Check(image.SPT); err != nil {
 		return nil, err
 	}
-	if len(c.Args) > MaxArgs {
-		return nil, fmt.Errorf("the guest's command line is %d bytes long: at most %d are possible", len(c.Args), MaxArgs)
+	if len(c.Title) > MaxTitle {
+		return nil, fmt.Errorf("the guest's title is %d bytes long: at most %d are possible", len(c.Title), MaxTitle)
 	}
-	code, start, report := stubCode()
-	s := raw.New[sealed]()
-	s.Config, s.entry = c, stubBase+start
-	s.parts = raw.Slice[part](0, 4+len(c.Image.Segments))
-	d := raw.New[descriptors]()
-	d.plan, d.devices = newPlan(), raw.Clone(c.Devices)
-	s.fds = d
-	d.inherit()
-	d.attach()
-	layers := newIsolation(s, d)
-	layers.begin()
-
-	grants := seccomp.SPTGrants{EpollFD: d.epoll, TimerFD: d.timer, Strict: c.Strict}
-	manifest := raw.Clone(c.Manifest)
-	for _, dev := range d.devices {
-		manifest[dev.Handle].HostFD = int32(dev.FD)
-		if dev.Type == image.Net {
-			grants.Net = raw.Append(grants.Net, seccomp.NetGrant{Name: dev.Name, FD: dev.FD})
-		} else {
-			grants.Block = raw.Append(grants.Block, seccomp.BlockGrant{
-				Name: dev.Name, FD: dev.FD, BlockSize: uint64(dev.BlockSize), Capacity: dev.Capacity})
+	if c.Failure == 0 {
+		return nil, errFailure
+	}
+	if c.Warm != nil {
+		if err := c.Warm.Check(c); err != nil {
+			return nil, err
 		}
 	}
-	if !c.QuietFaults {
-		// The stub's first instruction, two bytes long, is the call.
-		grants.Reporter = raw.New[seccomp.Reporter]()
-		*grants.Reporter = seccomp.Reporter{IP: stubBase + 2, Buf: lineBase, MaxLen: lineSize}
+	code, at := stubCode()
+	s := raw.New[sealed]()
+	s.Config, s.file, s.executable.Entry = c, file, stubBase+uint64(len(code))
+	d := raw.New[descriptors]()
+	d.Plan, d.devices = plan.New(), raw.Clone(c.Devices)
+	d.Status, d.unread = c.Failure, c.Unread()
+	s.fds = d
+	s.refusals(d.Plan, at)
+	s.load(d.Plan)
+	d.inherit()
+	size := 0
+	if c.Warm != nil {
+		c.Warm.checkHost(d, c.Image.Generation != 0)
+		size = d.whole()
 	}
-	s.policy = seccomp.SPT(grants)
+	if err := d.attach(); err != nil {
+		return nil, err
+	}
+	if c.Warm != nil {
+		c.Warm.once(d.Plan)
+	}
+	layers := s.isolation(d)
+	layers.Begin()
+
+	manifest := raw.Clone(c.Image.Manifest)
+	for _, dev := range d.devices {
+		manifest[dev.Handle].HostFD = int32(dev.FD)
+	}
+	held := grants{epoll: d.epoll, timer: d.timer, devices: d.devices, strict: c.Strict}
+	if !c.QuietFaults {
+		held.gate = s.gate(at)
+	}
+	s.policy = held.policy()
 	filter, err := s.policy.Assemble()
 	if err != nil {
 		return nil, err
 	}
 
-	boot, cmdline := s.bootInfo(d, manifest)
-	s.parts = append(s.parts,
-		part{addr: stubBase, prot: image.R | image.X, data: pieces(code)},
-		part{addr: bootBase, prot: image.R | image.W, data: boot})
 	if !c.QuietFaults {
-		s.parts = append(s.parts, part{addr: textsBase, prot: image.R, data: texts()})
+		s.findSymbols()
 	}
-	for i := range c.Image.Segments {
-		if seg := &c.Image.Segments[i]; seg.Filesz > 0 {
-			s.parts = append(s.parts, part{addr: seg.Vaddr &^ (image.PageSize - 1), prot: seg.Prot, seg: seg})
-		}
+	parts, entry, cmdline := s.contents(d, manifest, code, at)
+	s.memory(d.Plan, parts)
+	parts = raw.Append(parts, s.symbols.parts...)
+	s.title(d.Plan)
+	s.confine(layers, at, filter)
+	steps, err := d.Part(entry, cmdline)
+	if err != nil {
+		return nil, fmt.Errorf("%w; attach fewer devices", err)
 	}
-	s.memory(d.plan)
-	s.signals(d.plan, stubBase+report)
-	s.confine(layers, filter)
-	head, data := d.link(entry{c.Image.Entry, c.Memory - 8, bootBase}, cmdline, uint64(len(c.Args)))
-	if n := len(head) + len(data); n > planRoom {
-		return nil, fmt.Errorf("the guest's set-up takes %d bytes: at most %d are possible; attach fewer devices", n, planRoom)
+	parts = append(parts, steps)
+	slices.SortFunc(parts, func(a, b plan.Part) int { return cmp.Compare(a.Addr, b.Addr) })
+	s.executable.Parts, s.executable.Note = parts, c.Note
+	if c.Warm != nil {
+		plan.SetWant(steps, size, s.executable.Size())
 	}
-	s.parts = append(s.parts, part{addr: planBase, prot: image.R | image.W, data: pieces(head, data)})
-	slices.SortFunc(s.parts, func(a, b part) int { return cmp.Compare(a.addr, b.addr) })
 	return s, nil
 }
+
+// contents returns what of the guest comes from the executable, except the plan, the
+// stub's targets, and what it appends arguments to.
+func (s *sealed) contents(d *descriptors, manifest image.Manifest, code []byte, at stubEntries) ([]plan.Part, plan.Entry, plan.Cmdline) {
+	c := s.Config
+	parts := raw.Slice[plan.Part](0, 7+len(c.Image.Segments))
+	parts = append(parts, plan.Part{Addr: stubBase, Prot: plan.Read | plan.Exec, Data: s.stub(code, at)})
+	if !c.QuietFaults {
+		parts = append(parts, plan.Part{Addr: textsBase, Prot: plan.Read, Data: texts()})
+	}
+	if c.Warm != nil {
+		entry := plan.Entry{IP: stubBase + s.restoreAt(code), SP: stateBase, DI: bootBase}
+		return append(parts, s.warmParts()...), entry, plan.Cmdline{Addr: bootBase, Refuse: device.TakesNoArgs}
+	}
+	boot, cmdline := s.bootInfo(d, manifest)
+	parts = append(parts, plan.Part{Addr: bootBase, Prot: plan.Read | plan.Write, Data: boot})
+	for i := range c.Image.Segments {
+		if seg := &c.Image.Segments[i]; seg.Filesz > 0 && s.file == noFile {
+			parts = append(parts, s.segment(seg))
+		}
+	}
+	return parts, plan.Entry{IP: c.Image.Entry, SP: c.Memory - 8, DI: bootBase},
+		plan.Cmdline{Addr: cmdline, Len: uint64(len(c.Args)), MaxLen: MaxArgs}
+}
+
+// segment is a segment of the image, copied from its file.
+func (s *sealed) segment(seg *image.Segment) plan.Part {
+	c := raw.New[plan.Contents]()
+	*c = plan.Contents{File: s.File, Offset: seg.Offset, Size: seg.Filesz, Addr: seg.Vaddr, Number: seg.Index}
+	return plan.Part{Addr: seg.Vaddr &^ (image.PageSize - 1), Prot: uint32(seg.Prot), Copy: c}
+}
+
+// gate returns the address of the reporter's write.
+func (s *sealed) gate(at stubEntries) uint64 {
+	if s.Image.Fault != 0 {
+		return stubBase + at.owned
+	}
+	return stubBase
+}
+
+// stub returns the page of the fault reporter and the plan's stub, with the words
+// at its end.
+func (s *sealed) stub(code []byte, at stubEntries) [][]byte {
+	carrier, last := plan.Stub(), []byte(nil)
+	if s.Warm != nil {
+		last = restoreCode()
+	}
+	used := len(code) + len(carrier) + len(last)
+	w := &s.symbols.words
+	return plan.Pieces(code, carrier, last, plan.Zeros(symbolsAt-stubBase-used),
+		plan.Words(w[0], w[1], w[2], w[3], w[4], w[5], s.gate(at), s.Image.Fault))
+}
+
+// restoreAt is the offset in that page of the code that enters a guest that has run
+// before.
+func (s *sealed) restoreAt(code []byte) uint64 { return uint64(len(code) + len(plan.Stub())) }
 
 // bootInfo returns boot info, manifest and command line as they lie at bootBase,
 // with all the room that the stub may add arguments in, and the guest address of
@@ -177,9 +249,9 @@ func (s *sealed) bootInfo(d *descriptors, m image.Manifest) (data [][]byte, cmdl
 	}
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.epoll))
 	boot = binary.LittleEndian.AppendUint32(boot, uint32(d.timer))
-	data = pieces(m.AppendTo(boot), readOnly(s.Args))
-	for room := cmdlineSize - len(s.Args); room > 0; room -= len(zeroPage) {
-		data = raw.Append(data, zeroPage[:min(room, len(zeroPage))])
+	data = plan.Pieces(m.AppendTo(boot), raw.Bytes(s.Args))
+	for room := cmdlineSize - len(s.Args); room > 0; room -= plan.PageSize {
+		data = raw.Append(data, plan.Zeros(room))
 	}
 	return data, cmdline
 }

@@ -9,15 +9,15 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
 // TestSealedELF reads sealed executables as any other ELF program is read.
 func TestSealedELF(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
-		u := cat(t, guest.Advanced)
+		u := cat(t, guests.Advanced)
 		u.QuietFaults = quiet
 		var b bytes.Buffer
 		c := u.sealable(t)
@@ -28,8 +28,8 @@ func TestSealedELF(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, start, _ := stubCode()
-		if f.Type != elf.ET_EXEC || f.Machine != elf.EM_X86_64 || f.Entry != stubBase+start {
+		code, _ := stubCode()
+		if f.Type != elf.ET_EXEC || f.Machine != elf.EM_X86_64 || f.Entry != stubBase+uint64(len(code)) {
 			t.Errorf("%v", f.FileHeader)
 		}
 		last := uint64(memBase)
@@ -78,7 +78,7 @@ func (w *limitedWriter) Write(b []byte) (int, error) {
 
 // TestSealErrors has what can go wrong while sealing.
 func TestSealErrors(t *testing.T) {
-	u := cat(t, guest.Advanced)
+	u := cat(t, guests.Advanced)
 	var whole bytes.Buffer
 	if err := Seal(u.sealable(t), &whole); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestPlanFits(t *testing.T) {
 	disk := strings.Repeat("x", 4000) // the longest path there is, nearly
 	for _, kind := range []string{"inherited", "tap", "block"} {
 		m := image.Manifest{{Type: image.Reserved}}
-		c := &Config{Memory: end, Args: strings.Repeat("a", MaxArgs)}
+		c := &Config{Guest: device.Guest{Memory: end, Args: strings.Repeat("a", MaxArgs)}, Failure: 1}
 		for i := 1; i < image.MaxEntries; i++ {
 			name := strings.Repeat("n", image.MaxName-3) + fmt.Sprintf("%03d", i)
 			d := device.Device{Handle: i, Name: name, Type: image.Net, FD: -1, Path: "tap12345678901"}
@@ -129,12 +129,29 @@ func TestPlanFits(t *testing.T) {
 		if c.Image, err = image.Parse(file); err != nil {
 			t.Fatal(err)
 		}
-		c.Manifest, c.File = c.Image.Manifest, file
+		c.File = file
 		var out bytes.Buffer
 		err = Seal(c, &out)
 		if err != nil && (kind != "block" || !strings.Contains(err.Error(), "attach fewer devices")) {
 			t.Errorf("%s: %v", kind, err)
 		}
 		t.Logf("%s: %d bytes, %v", kind, out.Len(), err)
+	}
+}
+
+// TestConfigRefused has configurations that are not complete: each is an error,
+// and nothing is written.
+func TestConfigRefused(t *testing.T) {
+	for _, c := range []*Config{{}, {Guest: device.Guest{File: bytes.NewReader(nil)}}, {Guest: device.Guest{Image: &image.Image{Target: image.HVT}, File: bytes.NewReader(nil)}}} {
+		var out bytes.Buffer
+		_, policy := Policy(c)
+		for name, err := range map[string]error{"Run": Run(c), "Seal": Seal(c, &out), "Policy": policy} {
+			if err == nil {
+				t.Errorf("%s takes %+v", name, c)
+			}
+		}
+		if out.Len() > 0 {
+			t.Errorf("%+v: %d bytes are written", c, out.Len())
+		}
 	}
 }

@@ -2,6 +2,7 @@ package spt
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"math/rand/v2"
 	"strings"
@@ -9,8 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
+	"gocat/internal/plan"
 	"gocat/internal/testhost"
 )
 
@@ -25,7 +27,7 @@ func dumpSpace(t *testing.T, u *unikernel, from, to uint64) map[uint64][]byte {
 }
 
 func dumpingProbe(t *testing.T, from, to uint64) *unikernel {
-	return probe(t, func(p *guest.Probe) { p.Do(p.Execute(guest.N(p.Code(dumper(from, to, guest.Scratch))))) })
+	return probe(t, func(p *guests.Probe) { p.Do(p.Execute(guests.N(p.Code(dumper(from, to, guests.Scratch))))) })
 }
 
 // TestSpaceFromInside has a guest that walks twice its memory and finds what is
@@ -34,17 +36,16 @@ func TestSpaceFromInside(t *testing.T) {
 	const to = 2 * end
 	u := dumpingProbe(t, 0, to)
 	c := u.sealable(t)
-	s, err := newSealed(c)
+	s, err := newSealed(c, noFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var planEnd uint64
-	for _, p := range s.parts {
-		if p.addr == planBase {
-			planEnd = p.addr + p.size()
+	for _, p := range s.executable.Parts {
+		if p.Addr == planBase {
+			planEnd = p.Addr + p.Size()
 		}
 	}
-	code, _, _ := stubCode()
 	dump := dumpSpace(t, u, 0, to)
 	for at := uint64(0); at < to; at += image.PageSize {
 		page := dump[at]
@@ -54,12 +55,12 @@ func TestSpaceFromInside(t *testing.T) {
 		}
 		switch {
 		case at == stubBase:
-			if !bytes.Equal(bytes.TrimRight(page, "\x00"), bytes.TrimRight(code, "\x00")) {
+			if !bytes.Equal(page, bytes.Join(s.executable.Parts[0].Data, nil)) {
 				t.Error("the stub's page has more than the stub")
 			}
 		case at == bootBase:
 			checkBootInfo(t, page, c, s)
-		case at >= textsBase && at < textsBase+pages(uint64(len(allTexts()))):
+		case at >= textsBase && at < textsBase+plan.Pages(uint64(len(allTexts()))):
 			off := at - textsBase
 			if want := allTexts()[off:]; !bytes.HasPrefix(want, bytes.TrimRight(page, "\x00")) {
 				t.Errorf("page %#x of texts is not from the texts", at)
@@ -68,7 +69,7 @@ func TestSpaceFromInside(t *testing.T) {
 			if binary.LittleEndian.Uint64(page) != c.Image.Entry || !zeros(page[8:]) {
 				t.Errorf("page %#x holds more than the entry: %q", at, page)
 			}
-		case at >= text && at < guest.Scratch+image.PageSize || at == end-image.PageSize:
+		case at >= text && at < guests.Scratch+image.PageSize || at == end-image.PageSize:
 			// The image, and the stack with what the probe pushed.
 		default:
 			if page != nil && !zeros(page) {
@@ -87,14 +88,14 @@ func zeros(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 func checkBootInfo(t *testing.T, page []byte, c *Config, s *sealed) {
 	t.Helper()
 	const manifest = bootBase + bootInfoSize
-	cmdline := manifest + uint64(c.Manifest.Size())
+	cmdline := manifest + uint64(c.Image.Manifest.Size())
 	want := make([]byte, 0, image.PageSize)
 	for _, w := range []uint64{end, c.Image.End, cmdline, manifest} {
 		want = binary.LittleEndian.AppendUint64(want, w)
 	}
 	want = binary.LittleEndian.AppendUint32(want, 3) // epoll
 	want = binary.LittleEndian.AppendUint32(want, 4) // timer
-	want = c.Manifest.AppendTo(want)
+	want = c.Image.Manifest.AppendTo(want)
 	want = append(want, c.Args...)
 	if !bytes.Equal(page, append(want, make([]byte, image.PageSize-len(want))...)) {
 		t.Errorf("boot info: %q, want %q", page, want)
@@ -105,22 +106,22 @@ func checkBootInfo(t *testing.T, page []byte, c *Config, s *sealed) {
 func TestEntry(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
 		for _, memory := range []uint64{end, 64 << 20, 5 << 30} {
-			u := probe(t, func(p *guest.Probe) {
-				for r := guest.EntryAX; r <= guest.EntrySP; r++ {
-					want := guest.N(0)
+			u := probe(t, func(p *guests.Probe) {
+				for r := guests.EntryAX; r <= guests.EntrySP; r++ {
+					want := guests.N(0)
 					switch r {
-					case guest.EntryDI:
-						want = guest.N(bootBase)
-					case guest.EntrySP:
-						want = guest.N(memory - 8)
-					case guest.EntryFlags:
+					case guests.EntryDI:
+						want = guests.N(bootBase)
+					case guests.EntrySP:
+						want = guests.N(memory - 8)
+					case guests.EntryFlags:
 						continue
 					}
 					p.Do(p.Move(p.Entry(r)).Equals(want, 10+uint64(r)))
 				}
-				p.Do(p.Move(guest.Boot(bootMemSize)).Equals(guest.N(memory), 50))
-				p.Do(p.Move(guest.BootAddress()).Equals(guest.N(bootBase), 51))
-				p.Do(p.Puts("flags "), p.Syscall(unix.SYS_WRITE, guest.N(1), entryAddress(p, guest.EntryFlags), guest.N(8)))
+				p.Do(p.Move(guests.Boot(bootMemSize)).Equals(guests.N(memory), 50))
+				p.Do(p.Move(guests.BootAddress()).Equals(guests.N(bootBase), 51))
+				p.Do(p.Puts("flags "), p.Syscall(unix.SYS_WRITE, guests.N(1), entryAddress(p, guests.EntryFlags), guests.N(8)))
 			})
 			u.Memory, u.QuietFaults = memory, quiet
 			r := u.run(t)
@@ -137,16 +138,16 @@ func TestEntry(t *testing.T) {
 }
 
 // entryAddress is where the probe keeps a register of its entry.
-func entryAddress(p *guest.Probe, r guest.EntryReg) guest.Value {
-	return guest.N(p.Entry(r).N)
+func entryAddress(p *guests.Probe, r guests.EntryReg) guests.Value {
+	return guests.N(p.Entry(r).N)
 }
 
 // TestEntryVectors has the floating-point state with which the guest starts.
 func TestEntryVectors(t *testing.T) {
-	u := probe(t, func(p *guest.Probe) {
-		save := append(mov(rax, guest.Scratch), 0x48, 0x0f, 0xae, 0x00, 0xc3) // fxsave64 [rax]; ret
-		p.Do(p.Execute(guest.N(p.Code(save))))
-		p.Do(p.Syscall(unix.SYS_WRITE, guest.N(1), guest.N(guest.Scratch), guest.N(512)))
+	u := probe(t, func(p *guests.Probe) {
+		save := append(mov(rax, guests.Scratch), 0x48, 0x0f, 0xae, 0x00, 0xc3) // fxsave64 [rax]; ret
+		p.Do(p.Execute(guests.N(p.Code(save))))
+		p.Do(p.Syscall(unix.SYS_WRITE, guests.N(1), guests.N(guests.Scratch), guests.N(512)))
 	})
 	r := u.run(t)
 	if r.Status != 0 || len(r.Stdout) != 512 {
@@ -166,7 +167,7 @@ func TestSpaceFromOutside(t *testing.T) {
 	for _, memory := range []uint64{end, 512 << 20, 64 << 30} {
 		for _, run := range []bool{false, true} {
 			r, _ := testhost.Pipe(t)
-			u := cat(t, guest.Advanced)
+			u := cat(t, guests.Advanced)
 			u.Memory = memory
 			c := &testhost.Command{}
 			if run {
@@ -274,7 +275,7 @@ func TestAlignment(t *testing.T) {
 	}
 	const phdrs, phdrSize, phnum, align = 64, 56, 56, 48 // of ELF64
 	for i := range int(binary.LittleEndian.Uint16(b[phnum:])) {
-		if p := b[phdrs+phdrSize*i:]; binary.LittleEndian.Uint32(p) == ptLoad {
+		if p := b[phdrs+phdrSize*i:]; binary.LittleEndian.Uint32(p) == uint32(elf.PT_LOAD) {
 			binary.LittleEndian.PutUint64(p[align:], 0x200000)
 		}
 	}
@@ -296,7 +297,7 @@ func TestAlignment(t *testing.T) {
 func TestSpaceAtKnownPlaces(t *testing.T) {
 	testhost.Personality(t, testhost.FixedLayout, func() {
 		// Where they are, from a process that is yet to run its plan.
-		p := trace(t, probe(t, func(*guest.Probe) {}).seal(t))
+		p := trace(t, probe(t, func(*guests.Probe) {}).seal(t))
 		var before []testhost.Mapping
 		for _, m := range testhost.Maps(t, p.pid) {
 			if m.Start >= end && m.Name != "[vsyscall]" {
@@ -326,7 +327,7 @@ func TestSpaceAtKnownPlaces(t *testing.T) {
 // will not unmap it leaves nothing to run a guest in.
 func TestPageZero(t *testing.T) {
 	testhost.Personality(t, testhost.PageZero, func() {
-		u := probe(t, func(p *guest.Probe) { p.Do(p.Load8(guest.N(0)), p.Puts(alive)) })
+		u := probe(t, func(p *guests.Probe) { p.Do(p.Load8(guests.N(0)), p.Puts(alive)) })
 		path := u.seal(t)
 		p := trace(t, path)
 		zero := testhost.Maps(t, p.pid)[0].Start == 0
@@ -337,7 +338,7 @@ func TestPageZero(t *testing.T) {
 		}
 		c := testhost.Command{Path: path}
 		if sealed {
-			check(t, c.Run(t), 1, "", "gocat: could not unmap page zero, which personality MMAP_PAGE_ZERO asks for: error 001\n")
+			check(t, c.Run(t), 1, "", "gocat: could not unmap page zero, which personality MMAP_PAGE_ZERO asks for: operation not permitted: munmap, which a seccomp filter around gocat may refuse\n")
 		} else if r := c.Run(t); r.Status != 139 || r.Stdout != "" {
 			t.Errorf("%+v", r)
 		}

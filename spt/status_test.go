@@ -2,18 +2,19 @@ package spt
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
 func TestExitStatus(t *testing.T) {
 	for status := range uint64(256) {
-		u := probe(t, func(p *guest.Probe) { p.Do(p.Exit(guest.N(status))) })
+		u := probe(t, func(p *guests.Probe) { p.Do(p.Exit(guests.N(status))) })
 		u.QuietFaults = status%2 == 1
 		check(t, u.run(t), int(status), "", "")
 	}
@@ -23,39 +24,39 @@ func TestExitStatus(t *testing.T) {
 const (
 	text   = image.MinAddr
 	rodata = image.MinAddr + 0x1000
-	heap   = guest.Scratch + guest.ScratchSize
+	heap   = guests.Scratch + guests.ScratchSize
 	end    = 2 << 20
 )
 
 // fault is something that ends a guest.
 type fault struct {
 	name   string
-	step   func(*guest.Probe) guest.Step
+	step   func(*guests.Probe) guests.Step
 	signal unix.Signal
 	line   string // after "gocat: guest killed by "
 	ip     uint64 // of the fault, from the start of the step's code; or absolute
 	addr   bool   // the line tells it as the address as well
 }
 
-func code(b ...byte) func(*guest.Probe) guest.Step {
-	return func(p *guest.Probe) guest.Step { return p.Execute(guest.N(p.Code(b))) }
+func code(b ...byte) func(*guests.Probe) guests.Step {
+	return func(p *guests.Probe) guests.Step { return p.Execute(guests.N(p.Code(b))) }
 }
 
-func load(addr uint64) func(*guest.Probe) guest.Step {
-	return func(p *guest.Probe) guest.Step { return p.Load8(guest.N(addr)) }
+func load(addr uint64) func(*guests.Probe) guests.Step {
+	return func(p *guests.Probe) guests.Step { return p.Load8(guests.N(addr)) }
 }
 
-func store(addr uint64) func(*guest.Probe) guest.Step {
-	return func(p *guest.Probe) guest.Step { return p.Store8(guest.N(addr), guest.N(0xc3)) }
+func store(addr uint64) func(*guests.Probe) guests.Step {
+	return func(p *guests.Probe) guests.Step { return p.Store8(guests.N(addr), guests.N(0xc3)) }
 }
 
-func jump(addr uint64) func(*guest.Probe) guest.Step {
-	return func(p *guest.Probe) guest.Step { return p.Execute(guest.N(addr)) }
+func jump(addr uint64) func(*guests.Probe) guests.Step {
+	return func(p *guests.Probe) guests.Step { return p.Execute(guests.N(addr)) }
 }
 
-func syscall1(nr uint64) func(*guest.Probe) guest.Step {
-	return func(p *guest.Probe) guest.Step {
-		return p.Syscall(nr, guest.N(0x1), guest.N(0xfedcba9876543210), guest.N(0xabc))
+func syscall1(nr uint64) func(*guests.Probe) guests.Step {
+	return func(p *guests.Probe) guests.Step {
+		return p.Syscall(nr, guests.N(0x1), guests.N(0xfedcba9876543210), guests.N(0xabc))
 	}
 }
 
@@ -94,7 +95,7 @@ var guestFaults = []fault{
 	{"store stub", store(stubBase), unix.SIGSEGV, memory + "0x10000", 0, false},
 	{"execute null", jump(0), unix.SIGSEGV, "SIGSEGV: memory fault", 0, true},
 	{"execute rodata", jump(rodata), unix.SIGSEGV, memory + "0x101000", rodata, false},
-	{"execute data", jump(guest.Scratch), unix.SIGSEGV, memory + "0x142000", guest.Scratch, false},
+	{"execute data", jump(guests.Scratch), unix.SIGSEGV, memory + "0x142000", guests.Scratch, false},
 	{"execute heap", jump(heap), unix.SIGSEGV, memory + "0x152000", heap, false},
 	{"execute stack", jump(end - 16), unix.SIGSEGV, memory + "0x1ffff0", end - 16, false},
 	{"execute boot info", jump(bootBase), unix.SIGSEGV, memory + "0x11000", bootBase, false},
@@ -115,7 +116,7 @@ func TestFault(t *testing.T) {
 	for _, f := range guestFaults {
 		t.Run(f.name, func(t *testing.T) {
 			var ip uint64
-			u := probe(t, func(p *guest.Probe) {
+			u := probe(t, func(p *guests.Probe) {
 				step := f.step(p)
 				ip = f.ip
 				if ip < 0x100 && step.Code.N != 0 {
@@ -143,17 +144,29 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// TestSilentKill has calls that are killed without a report.
-func TestSilentKill(t *testing.T) {
-	for name, step := range map[string]func(*guest.Probe) guest.Step{
-		"int 0x80 exit":   func(p *guest.Probe) guest.Step { return p.Int80(1) },
-		"int 0x80 getpid": func(p *guest.Probe) guest.Step { return p.Int80(20) },
-		"x32 write":       syscall1(0x40000001),
-		"x32 getpid":      syscall1(0x40000000 | 39),
-		"minus one":       syscall1(^uint64(0)),
+// TestForeignCalls has calls of other interfaces, and numbers that are no call's.
+func TestForeignCalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		step func(*guests.Probe) guests.Step
+		line string
+	}{
+		"int 0x80 exit":   {func(p *guests.Probe) guests.Step { return p.Int80(1) }, "of the i386 interface; rax 0x1 "},
+		"int 0x80 getpid": {func(p *guests.Probe) guests.Step { return p.Int80(20) }, "of the i386 interface; rax 0x14 "},
+		"int 0x80 none":   {func(p *guests.Probe) guests.Step { return p.Int80(1<<32 - 1) }, "of the i386 interface; rax 0xffffffff "},
+		"x32 write":       {syscall1(0x40000001), "of the x32 interface; rax 0x40000001 "},
+		"x32 getpid":      {syscall1(0x40000000 | 39), "of the x32 interface; rax 0x40000027 "},
+		"x32 last":        {syscall1(0x7fffffff), "of the x32 interface; rax 0x7fffffff "},
+		"minus one":       {syscall1(^uint64(0)), "unknown; rax 0xffffffff "},
+		"sign bit":        {syscall1(1 << 31), "unknown; rax 0x80000000 "},
+		"all but x32":     {syscall1(0xbfffffff), "unknown; rax 0xbfffffff "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := probe(t, func(p *guest.Probe) { p.Do(step(p), p.Puts(alive)) })
+			u := probe(t, func(p *guests.Probe) { p.Do(c.step(p), p.Puts(alive)) })
+			r := u.run(t)
+			if r.Status != 159 || r.Stdout != "" || !strings.HasPrefix(r.Stderr, "gocat: guest killed by SIGSYS: forbidden system call "+c.line) || strings.Count(r.Stderr, "\n") != 1 {
+				t.Errorf("%+v", r)
+			}
+			u.QuietFaults = true
 			check(t, u.run(t), 159, "", "")
 		})
 	}
@@ -165,7 +178,7 @@ func TestTexts(t *testing.T) {
 		if addr%1024 != 0 {
 			continue
 		}
-		u := probe(t, func(p *guest.Probe) { p.Do(store(textsBase+addr)(p), p.Puts(alive)) })
+		u := probe(t, func(p *guests.Probe) { p.Do(store(textsBase+addr)(p), p.Puts(alive)) })
 		if r := u.run(t); r.Status != 139 || r.Stdout != "" {
 			t.Errorf("store at %#x: status %d, stdout %q", textsBase+addr, r.Status, r.Stdout)
 		}
@@ -176,7 +189,7 @@ func TestTexts(t *testing.T) {
 func TestReporterPipe(t *testing.T) {
 	r, w := testhost.Pipe(t)
 	r.Close()
-	u := probe(t, func(p *guest.Probe) { p.Do(syscall1(39)(p), p.Puts(alive)) })
+	u := probe(t, func(p *guests.Probe) { p.Do(syscall1(39)(p), p.Puts(alive)) })
 	// SIGPIPE is blocked in the reporter.
 	check(t, u.run(t, testhost.Null(t), testhost.Memfd(t), w), 159, "", "")
 }
@@ -184,16 +197,16 @@ func TestReporterPipe(t *testing.T) {
 // TestExecHeap has the one way to make code at run time.
 func TestExecHeap(t *testing.T) {
 	for _, at := range []uint64{heap, heap + 0x5000, end - 64} {
-		u := probe(t, func(p *guest.Probe) {
-			p.Do(p.Store8(guest.N(at), guest.N(0xc3)), p.Execute(guest.N(at)), p.Exit(guest.N(5)))
+		u := probe(t, func(p *guests.Probe) {
+			p.Do(p.Store8(guests.N(at), guests.N(0xc3)), p.Execute(guests.N(at)), p.Exit(guests.N(5)))
 		})
 		u.ExecHeap = true
 		check(t, u.run(t), 5, "", "")
 		u.ExecHeap, u.QuietFaults = false, true
 		check(t, u.run(t), 139, "", "")
 	}
-	for _, at := range []uint64{guest.Scratch, lineBase, bootBase, stackBase, rodata, planBase} {
-		u := probe(t, func(p *guest.Probe) { p.Do(p.Execute(guest.N(at)), p.Exit(guest.N(5))) })
+	for _, at := range []uint64{guests.Scratch, lineBase, bootBase, stackBase, rodata, planBase} {
+		u := probe(t, func(p *guests.Probe) { p.Do(p.Execute(guests.N(at)), p.Exit(guests.N(5))) })
 		u.ExecHeap, u.QuietFaults = true, true
 		check(t, u.run(t), 139, "", "")
 	}
@@ -203,8 +216,8 @@ func TestExecHeap(t *testing.T) {
 // reporter may.
 func TestStandardErrorIsNotTheGuests(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
-		u := probe(t, func(p *guest.Probe) {
-			p.Do(p.Syscall(unix.SYS_WRITE, guest.N(2), guest.N(lineBase), guest.N(1)), p.Puts(alive))
+		u := probe(t, func(p *guests.Probe) {
+			p.Do(p.Syscall(unix.SYS_WRITE, guests.N(2), guests.N(lineBase), guests.N(1)), p.Puts(alive))
 		})
 		u.QuietFaults = quiet
 		if r := u.run(t); r.Status != 159 || r.Stdout != "" {

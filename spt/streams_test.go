@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -19,11 +19,11 @@ import (
 // cats are guests that copy descriptor 0 to the console: the two bundled ones,
 // and one that waits before every read.
 func cats(t *testing.T) map[string]*unikernel {
-	p := guest.NewProbe(image.SPT, image.Entry{Name: "stdin", Type: image.Net})
-	p.Do(p.Execute(guest.N(p.Code(pollFirst(0)))))
+	p := guests.NewProbe(image.SPT, image.Entry{Name: "stdin", Type: image.Net})
+	p.Do(p.Execute(guests.N(p.Code(pollFirst(0)))))
 	return map[string]*unikernel{
-		"simple":     cat(t, guest.Simple),
-		"advanced":   cat(t, guest.Advanced),
+		"simple":     cat(t, guests.Simple),
+		"advanced":   cat(t, guests.Advanced),
 		"poll first": {Image: encode(t, p), Net: []string{"stdin=@0"}},
 	}
 }
@@ -357,7 +357,7 @@ func TestStallingReader(t *testing.T) {
 func TestConsoleGone(t *testing.T) {
 	r, w := testhost.Pipe(t)
 	r.Close()
-	u := cat(t, guest.Advanced)
+	u := cat(t, guests.Advanced)
 	c := testhost.Command{Path: u.seal(t), Files: []*os.File{testhost.Memfd(t), w}}
 	if _, err := c.Files[0].WriteAt(large, 0); err != nil {
 		t.Fatal(err)
@@ -392,7 +392,7 @@ func TestUnreadableInput(t *testing.T) {
 		"write only": {w, int(unix.EBADF)},
 	} {
 		stdout := testhost.Memfd(t)
-		r := cat(t, guest.Advanced).run(t, c.f, stdout)
+		r := cat(t, guests.Advanced).run(t, c.f, stdout)
 		out := testhost.Contents(t, stdout)
 		if want := fmt.Sprintf("cat: cannot read stdin: error %d\n", c.errno); r.Status != 1 || out != want || r.Stderr != "" {
 			t.Errorf("%s: status %d, stdout %q, stderr %q", name, r.Status, out, r.Stderr)

@@ -1,39 +1,28 @@
 #include "textflag.h"
 
-// The stub: the first and last code of gocat in a guest's process. Seal copies
-// its bytes to address stubBase of the sealed image, so it may refer only to
-// itself and to the fixed addresses below (layout.go has the same numbers, and
-// a test compares them).
+// The fault reporter: the last code of gocat's in a guest's process. Its bytes are
+// copied to address stubBase of the sealed image, before the stub of package plan,
+// so it may refer only to itself and to the fixed addresses below (layout.go has
+// the same numbers, and a test compares them).
 //
-// Contract. The kernel enters at stubStart with the process stack in SP. The
-// plan at PLAN is a header of four words
-//
-//	end of the guest's command line, the address of its last byte,
-//	address of the message for a command line that is too long,
-//	0 if the command line is empty
-//
-// followed by records of ten words (plan.go). The stub appends its arguments to
-// the command line, makes each record's system call, then wipes the set-up
-// area, clears the registers and enters the guest. It never uses the stack
-// after the plan has begun, because the plan unmaps it.
-//
-// stubReport is the fault reporter, a signal handler that never returns. The
-// system call instruction at offset 0 is the only one that the filter lets
-// write to standard error: see seccomp.Reporter. What follows it only dies.
+// stubReport is the fault reporter, a signal handler that never returns, and
+// stubPass the handler of signals that it passes on to a guest that has asked for
+// them. The filter lets one of the two system call instructions here, at the
+// beginning of stub and of stubOwned, write to standard error: see Reporter. What
+// follows them only dies, by no signal that the guest gets.
 
-#define BOOT     0x11000
-#define PLAN     0x30000
-#define RECORDS  0x30020
 #define NAMES    0x20000
 #define LINE     0x17000
-#define TASKEND  0x7ffffffff000
+#define SYMBOLS  0x10fc0
+#define GATE     0x10ff0
+#define HANDLER  0x10ff8
 
 #define SYS_write      1
-#define SYS_munmap     11
+#define SYS_rt_sigreturn 15
 #define SYS_getppid    110
 #define SYS_exit_group 231
 
-#define AT_SYSINFO_EHDR 33
+#define ENOSYS 38
 
 #define SIGILL  4
 #define SIGTRAP 5
@@ -52,239 +41,109 @@
 #define TEXT_RIP   36
 #define TEXT_AT    37
 #define TEXT_UNKNOWN 38
-#define TEXT_CALLS 39
+#define TEXT_I386  39
+#define TEXT_X32   40
+#define TEXT_IN    41
+#define TEXT_CALLS 42
 
 #define NONCANONICAL 0x8000000000000000
-
-// The window around the vdso that is unmapped page by page where the kernel has
-// sealed it: vvar pages precede it, and no kernel's vdso is larger.
-#define WINDOW 0x10000
 
 // Offsets in struct sigcontext within struct ucontext, and in siginfo_t
 // (asm/sigcontext.h, asm-generic/siginfo.h).
 #define UC_RDI 104
 #define UC_RSI 112
 #define UC_RDX 136
+#define UC_RAX 144
 #define UC_RIP 168
 #define SI_CODE 8
 #define SI_ADDR 16
 #define SI_SYSCALL 24
+#define SI_ARCH 28
 
-// stub is where the reporter prints its line, and then dies of the signal in BX.
-// It never returns, so that a guest that jumps here, for which the filter takes
-// it for the reporter, has printed its last.
+#define AUDIT_ARCH_X86_64 -0x3fffffc2 // 0xc000003e
+#define X32_SHIFT 30 // of the bit that marks x32 calls
+
+// Offsets in the words at SYMBOLS (symbols.words), in Elf64_Sym and in Elf64_Shdr.
+#define SYMBOLS_START  0
+#define SYMBOLS_END    8
+#define STRINGS_START  16
+#define STRINGS_SIZE   24
+#define SECTIONS_START 32
+#define SECTIONS_COUNT 40
+#define SYMBOL_SIZE 24
+#define ST_NAME  0
+#define ST_INFO  4
+#define ST_SHNDX 6
+#define ST_VALUE 8
+#define ST_SIZE  16
+#define STT_FUNC 2
+#define SECTION_SHIFT 6 // of its size
+#define SH_FLAGS 8
+#define SH_ADDR  16
+#define SH_SIZE  32
+#define SHF_EXECINSTR 4
+#define MAX_SYMBOL 255 // bytes of a name
+
+// stub is where the reporter prints its line. A guest that jumps here, whatever
+// its registers, is taken for the reporter by the filter and has printed its last:
+// what follows up to stubReport ends the process, touches no memory before, and can
+// only be left by a signal.
 TEXT ·stub(SB), NOSPLIT|NOFRAME, $0-0
 	SYSCALL
-	// Do once more, blocked, what raised the signal.
+	XORL	CX, CX
+	JMP	·stubDie(SB)
+
+// stubOwned is the same for a guest that has SIGSEGV and SIGFPE passed on to it.
+TEXT ·stubOwned(SB), NOSPLIT|NOFRAME, $0-0
+	SYSCALL
+	MOVL	$1, CX
+	JMP	·stubDie(SB)
+
+// stubDie dies of the signal in BX, which is blocked in the reporter: it does once
+// more what raised it. With CX it does so only by signals that are the reporter's.
+TEXT ·stubDie(SB), NOSPLIT|NOFRAME, $0-0
 	CMPL	BX, $SIGSYS
 	JEQ	dieCall
 	CMPL	BX, $SIGILL
 	JEQ	dieIll
 	CMPL	BX, $SIGTRAP
 	JEQ	dieTrap
-	CMPL	BX, $SIGFPE
-	JEQ	dieFpe
 	CMPL	BX, $SIGBUS
 	JEQ	dieBus
-	HLT                         // general protection: SIGSEGV
+	TESTL	CX, CX
+	JNE	dieOwned
+	CMPL	BX, $SIGFPE
+	JEQ	dieFpe
+	MOVL	$SIGSEGV, BX
+	HLT                         // general protection
+dieOwned:
+	MOVL	$SIGSEGV, BX
+	JMP	·stubExit(SB)
 dieCall:
 	MOVL	$SYS_getppid, AX
 	SYSCALL
-	HLT
+	JMP	·stubExit(SB)
 dieIll:
 	UD2
 dieTrap:
 	INT	$3
-	HLT
+	JMP	·stubExit(SB)
 dieFpe:
 	XORL	CX, CX
 	DIVL	CX
 dieBus:
-	MOVQ	$NONCANONICAL, SP   // stack fault: SIGBUS
+	MOVQ	$NONCANONICAL, SP   // stack fault
 	MOVQ	AX, -8(SP)
-	HLT
+	JMP	·stubExit(SB)
 
-TEXT ·stubStart(SB), NOSPLIT|NOFRAME, $0-0
-	// Append argv[1:], each after a space, to the guest's command line.
-	MOVQ	$PLAN, BX
-	MOVQ	0(BX), DI
-	MOVQ	8(BX), R9
-	MOVQ	16(BX), R15
-	LEAQ	16(SP), R8          // &argv[1]
-	MOVQ	0(SP), AX
-	TESTQ	AX, AX
-	JNE	args
-	LEAQ	8(SP), R8           // no argv[0] either
-args:
-	MOVQ	0(R8), SI
-	ADDQ	$8, R8
-	TESTQ	SI, SI
-	JEQ	environment
-	MOVB	$0x20, AX
-	CMPB	24(BX), $0          // an empty command line takes no leading space
-	JEQ	first
-append:
-	CMPQ	DI, R9
-	JAE	toolong
-	MOVB	AX, 0(DI)
-	INCQ	DI
-first:
-	MOVB	$1, 24(BX)
-	MOVB	0(SI), AX
-	INCQ	SI
-	TESTB	AX, AX
-	JNE	append
-	JMP	args
-toolong:
-	MOVQ	R15, SI
-	MOVQ	0(SI), DX           // length, then text
-	ADDQ	$8, SI
-	JMP	fail
-
-	// Skip the environment, then look for the vdso in the auxiliary vector.
-environment:
-	MOVQ	0(R8), AX
-	ADDQ	$8, R8
-	TESTQ	AX, AX
-	JNE	environment
-	XORL	R14, R14
-auxiliary:
-	MOVQ	0(R8), AX
-	TESTQ	AX, AX
-	JEQ	plan
-	CMPQ	AX, $AT_SYSINFO_EHDR
-	CMOVQEQ	8(R8), R14
-	ADDQ	$16, R8
-	JMP	auxiliary
-
-plan:
-	MOVQ	$RECORDS, BX
-record:
-	MOVQ	0(BX), AX
-	CMPQ	AX, $-1
-	JEQ	enter
-	MOVQ	8(BX), DI
-	MOVQ	16(BX), SI
-	MOVQ	24(BX), DX
-	MOVQ	32(BX), R10
-	MOVQ	40(BX), R8
-	MOVQ	48(BX), R9
-	CMPQ	AX, $-2
-	JEQ	around
-	CMPQ	AX, $-3
-	JEQ	last
-	SYSCALL
-result:
-	MOVQ	AX, BP
-	ANDQ	56(BX), AX
-	CMPQ	AX, 64(BX)
-	JEQ	next
-	MOVL	72(BX), SI
-	MOVL	76(BX), DX
-	TESTL	SI, SI
-	JNE	errno
-	IMULQ	$80, DX
-	ADDQ	DX, BX
-next:
-	ADDQ	$80, BX
-	JMP	record
-
-last:
-	MOVQ	BP, AX              // once more the result of the record before
-	JMP	result
-
-	// The message ends in ": error 000\n": write the error number over the zeros,
-	// or cut that off if the call did not fail but had the wrong result.
-errno:
-	MOVQ	BP, AX
-	NEGQ	AX
-	LEAQ	-1(AX), CX
-	CMPQ	CX, $4095
-	JCC	unexpected
-	LEAQ	-2(SI)(DX*1), DI
-	MOVQ	DX, R8
-	MOVL	$10, R9
-digit:
-	XORL	DX, DX
-	DIVQ	R9
-	ADDB	DX, 0(DI)
-	DECQ	DI
-	CMPB	0(DI), $0x30
-	JEQ	digit
-	MOVQ	R8, DX
-	JMP	fail
-unexpected:
-	SUBQ	$11, DX
-	MOVB	$0x0a, -1(SI)(DX*1)
-fail:
-	MOVL	$SYS_write, AX
-	MOVL	$2, DI
-	SYSCALL
-	MOVL	$1, DI
+// stubExit ends the process with the status that a shell has for a death by the
+// signal in BX: where no signal can be relied on.
+TEXT ·stubExit(SB), NOSPLIT|NOFRAME, $0-0
+	LEAL	128(BX), DI
+exit:
 	MOVL	$SYS_exit_group, AX
 	SYSCALL
-
-	// Unmap [DI, TASKEND) around a vdso that the kernel has sealed: everything
-	// but a window about it in two calls, then the window page by page. Sealed
-	// pages stay; nothing else does.
-around:
-	MOVQ	$-22, AX            // EINVAL: the kernel did not say where it is
-	TESTQ	R14, R14
-	JEQ	result
-	MOVQ	R14, SI
-	SUBQ	$WINDOW, SI
-	SUBQ	DI, SI
-	MOVL	$SYS_munmap, AX
-	SYSCALL
-	TESTQ	AX, AX
-	JNE	result
-	LEAQ	WINDOW(R14), DI
-	MOVQ	$TASKEND, SI
-	SUBQ	DI, SI
-	JLE	window              // it reaches to the end
-	MOVL	$SYS_munmap, AX
-	SYSCALL
-	TESTQ	AX, AX
-	JNE	result
-window:
-	LEAQ	-WINDOW(R14), DI
-page:
-	MOVL	$4096, SI
-	MOVL	$SYS_munmap, AX
-	SYSCALL
-	ADDQ	$4096, DI
-	LEAQ	WINDOW(R14), AX
-	CMPQ	DI, AX
-	JNE	page
-	XORL	AX, AX
-	JMP	result
-
-	// The end record holds entry, stack, boot info, set-up area and its words.
-enter:
-	MOVQ	8(BX), AX
-	MOVQ	16(BX), SP
-	MOVQ	24(BX), DX
-	MOVQ	32(BX), DI
-	MOVQ	40(BX), CX
-	MOVQ	AX, (LINE-BOOT)(DX) // the stack may be read-only, or bss that is to be zero
-	XORL	AX, AX
-	CLD
-	REP
-	STOSQ
-	MOVQ	DX, DI
-	XORL	BX, BX
-	XORL	DX, DX
-	XORL	SI, SI
-	XORL	BP, BP
-	XORL	R8, R8
-	XORL	R9, R9
-	XORL	R10, R10
-	XORL	R11, R11
-	XORL	R12, R12
-	XORL	R13, R13
-	XORL	R14, R14
-	XORL	R15, R15
-	JMP	(LINE-BOOT)(DI)
+	JMP	exit
 
 // The fault reporter: DI signal, SI siginfo, DX ucontext. The signals that it
 // reports are blocked here, so what it does last kills the guest for good and
@@ -320,7 +179,19 @@ head:
 	CALL	·appendHex(SB)
 	JMP	tail
 call:
+	MOVL	$TEXT_I386, DX
+	CMPL	SI_ARCH(R12), $AUDIT_ARCH_X86_64
+	JNE	other
 	MOVL	SI_SYSCALL(R12), DX
+	MOVL	DX, AX
+	SHRL	$X32_SHIFT, AX
+	CMPL	AX, $1
+	JNE	native
+	MOVL	$TEXT_X32, DX
+other:
+	CALL	·appendText(SB)
+	JMP	named
+native:
 	MOVQ	$NAMES, AX
 	MOVL	0(AX), AX           // number of call names
 	CMPL	DX, AX
@@ -354,20 +225,20 @@ tail:
 	CALL	·appendText(SB)
 	MOVQ	UC_RIP(R13), AX
 	CALL	·appendHex(SB)
+	CALL	·appendFunction(SB)
 	MOVB	$0x0a, AX
 	STOSB
 	MOVQ	$LINE, SI
 	MOVQ	DI, DX
 	SUBQ	SI, DX
 	MOVL	$2, DI
+	MOVQ	$GATE, CX
+	MOVQ	(CX), CX
 	MOVL	$SYS_write, AX
-	JMP	·stub(SB)
+	JMP	CX
 
 terminate:
-	LEAL	128(BX), DI
-	MOVL	$SYS_exit_group, AX
-	SYSCALL
-	HLT
+	JMP	·stubExit(SB)
 
 // appendText appends text number DX to the line at DI. Clobbers AX, DX, SI.
 TEXT ·appendText(SB), NOSPLIT|NOFRAME, $0-0
@@ -415,22 +286,167 @@ store:
 	JGE	nibble
 	RET
 
-// stubEnd marks the end of the stub: the linker keeps a file's functions in order.
+// appendFunction appends to the line at DI the function of the image that the
+// guest was in, as NAME+0xOFFSET, if there is one: it is image.FunctionAt once
+// more, on the tables that the image came with. Their contents may be anything,
+// but the guest cannot change the memory that they are in. R13 is the ucontext.
+// Clobbers all but BX, DI and R13.
+TEXT ·appendFunction(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ	UC_RIP(R13), R8
+	MOVQ	$SYMBOLS, R12
+	MOVQ	SYMBOLS_START(R12), SI
+	XORL	R10, R10            // the best symbol so far
+	XORL	R11, R11            // and its value
+	XORL	R14, R14            // and whether its size covers the address
+symbol:
+	LEAQ	SYMBOL_SIZE(SI), CX
+	CMPQ	CX, SYMBOLS_END(R12)
+	JHI	searched
+	CMPL	ST_NAME(SI), $0
+	JEQ	nextSymbol
+	MOVQ	ST_VALUE(SI), R9
+	MOVQ	R8, DX
+	SUBQ	R9, DX              // from the symbol to the address
+	JCS	nextSymbol
+	MOVWLZX	ST_SHNDX(SI), R15
+	TESTL	R15, R15
+	JEQ	nextSymbol
+	CMPQ	R15, SECTIONS_COUNT(R12)
+	JCC	nextSymbol
+	MOVBLZX	ST_INFO(SI), AX
+	ANDL	$15, AX
+	CMPL	AX, $STT_FUNC
+	JEQ	function
+	TESTL	AX, AX              // STT_NOTYPE
+	JNE	nextSymbol
+	JMP	label
+function:
+	CMPQ	DX, ST_SIZE(SI)
+	JCC	label
+	TESTL	R14, R14
+	JEQ	sized
+	CMPQ	R9, R11
+	JLS	nextSymbol
+sized:
+	MOVL	$1, R14
+	JMP	better
+label:
+	CMPQ	ST_SIZE(SI), $0
+	JNE	nextSymbol
+	TESTL	R14, R14
+	JNE	nextSymbol
+	SHLQ	$SECTION_SHIFT, R15
+	ADDQ	SECTIONS_START(R12), R15
+	TESTB	$SHF_EXECINSTR, SH_FLAGS(R15)
+	JEQ	nextSymbol
+	CMPQ	R9, SH_ADDR(R15)
+	JCS	nextSymbol
+	MOVQ	R8, AX
+	SUBQ	SH_ADDR(R15), AX
+	CMPQ	AX, SH_SIZE(R15)
+	JCC	nextSymbol
+	TESTQ	R10, R10
+	JEQ	better
+	CMPQ	R9, R11
+	JLS	nextSymbol
+better:
+	MOVQ	SI, R10
+	MOVQ	R9, R11
+nextSymbol:
+	ADDQ	$SYMBOL_SIZE, SI
+	JMP	symbol
+searched:
+	TESTQ	R10, R10
+	JEQ	unnamed
+	MOVL	ST_NAME(R10), SI
+	MOVQ	STRINGS_SIZE(R12), R9
+	SUBQ	SI, R9              // bytes that the name may have
+	JLS	unnamed
+	ADDQ	STRINGS_START(R12), SI
+	XORL	CX, CX
+character:
+	CMPQ	CX, R9
+	JCC	named
+	MOVBLZX	(SI)(CX*1), AX
+	TESTL	AX, AX
+	JEQ	named
+	SUBL	$0x21, AX           // none that is not printed, nor a blank
+	CMPL	AX, $(0x7e-0x21)
+	JHI	unnamed
+	CMPL	CX, $MAX_SYMBOL
+	JEQ	named
+	INCL	CX
+	JMP	character
+named:
+	TESTL	CX, CX
+	JEQ	unnamed
+	MOVQ	SI, R9
+	MOVQ	CX, R10
+	MOVL	$TEXT_IN, DX
+	CALL	·appendText(SB)
+	MOVQ	R9, SI
+	MOVQ	R10, CX
+	REP
+	MOVSB
+	MOVB	$0x2b, AX           // +
+	STOSB
+	MOVQ	R8, AX
+	SUBQ	R11, AX
+	CALL	·appendHex(SB)
+unnamed:
+	RET
+
+// stubPass is the handler of signals that a guest has asked for: DI signal, SI
+// siginfo, DX ucontext. It goes on in the guest's own, with all registers except
+// AX unchanged. They are not blocked, neither here nor there, so that a guest
+// that was in the code before, of which a report is made or that must die, ends
+// here.
+TEXT ·stubPass(SB), NOSPLIT|NOFRAME, $0-0
+	LEAQ	·stubPass(SB), AX
+	CMPQ	UC_RIP(DX), AX
+	JCC	pass
+	LEAQ	·stub(SB), AX
+	CMPQ	UC_RIP(DX), AX
+	JCC	dead
+pass:
+	MOVQ	$HANDLER, AX
+	JMP	(AX)
+dead:
+	MOVL	DI, BX
+	JMP	·stubExit(SB)
+
+// stubRefused is the handler of SIGSYS while the plan is carried out: what a filter
+// that gocat inherited traps fails as if the kernel did not have it. DX is the
+// ucontext, which lies 8 bytes above SP with its return address.
+TEXT ·stubRefused(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ	$-ENOSYS, UC_RAX(DX)
+	ADDQ	$8, SP
+	MOVL	$SYS_rt_sigreturn, AX
+	SYSCALL
+	UD2
+
+// stubEnd marks the end of the reporter: the linker keeps a file's functions in order.
 TEXT ·stubEnd(SB), NOSPLIT|NOFRAME, $0-0
 	RET
 
-// stubText returns the address and size in bytes of the stub's machine code, and
-// the offsets in it of stubStart and stubReport.
-TEXT ·stubText(SB), NOSPLIT, $0-32
+// stubText returns the address and size in bytes of the reporter's machine code, and
+// the offsets in it of its entry points.
+TEXT ·stubText(SB), NOSPLIT, $0-48
 	LEAQ	·stub(SB), AX
 	LEAQ	·stubEnd(SB), CX
 	SUBQ	AX, CX
 	MOVQ	AX, addr+0(FP)
 	MOVQ	CX, size+8(FP)
-	LEAQ	·stubStart(SB), CX
+	LEAQ	·stubOwned(SB), CX
 	SUBQ	AX, CX
-	MOVQ	CX, start+16(FP)
+	MOVQ	CX, owned+16(FP)
 	LEAQ	·stubReport(SB), CX
 	SUBQ	AX, CX
 	MOVQ	CX, report+24(FP)
+	LEAQ	·stubPass(SB), CX
+	SUBQ	AX, CX
+	MOVQ	CX, pass+32(FP)
+	LEAQ	·stubRefused(SB), CX
+	SUBQ	AX, CX
+	MOVQ	CX, refused+40(FP)
 	RET

@@ -6,20 +6,30 @@ import "unsafe"
 
 // In stub_amd64.s. Only stubText is ever called in this process.
 func stub()
-func stubStart()
+func stubOwned()
+func stubDie()
+func stubExit()
 func stubReport()
+func stubPass()
+func stubRefused()
 func appendText()
 func appendHex()
+func appendFunction()
 func stubEnd()
-func stubText() (addr unsafe.Pointer, size, start, report uintptr)
+func stubText() (addr unsafe.Pointer, size, owned, report, pass, refused uintptr)
 
-// stubCode returns the stub's machine code and the offsets in it of its entry
-// point and of its fault reporter. The code is the program's own text: it is
-// valid for ever and must not be written to.
-func stubCode() (code []byte, start, report uint64) {
-	addr, size, s, r := stubText()
-	return unsafe.Slice((*byte)(addr), size), uint64(s), uint64(r)
+// stubEntries are offsets in the reporter's code.
+type stubEntries struct {
+	owned  uint64 // the write of the reporter of a guest with handlers of its own
+	report uint64 // fault reporter
+	pass   uint64 // signal handler that goes on in the guest's own
+
+	refused uint64 // SIGSYS handler until there is a guest
 }
 
-// readOnly returns the bytes of s without a copy. They must not be written to.
-func readOnly(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+// stubCode returns the reporter's machine code and the offsets in it. The code is
+// the program's own text: it is valid for ever and must not be written to.
+func stubCode() (code []byte, at stubEntries) {
+	addr, size, owned, report, pass, refused := stubText()
+	return unsafe.Slice((*byte)(addr), size), stubEntries{uint64(owned), uint64(report), uint64(pass), uint64(refused)}
+}

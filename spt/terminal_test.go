@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/testhost"
 )
 
@@ -33,7 +33,7 @@ func TestTerminal(t *testing.T) {
 				master, slave := testhost.RawPTY(t)
 				testhost.SetCanonical(t, slave)
 				before := testhost.SharedState(t, slave)
-				u := cat(t, guest.Advanced)
+				u := cat(t, guests.Advanced)
 				c := &testhost.Command{Path: u.seal(t)}
 				if run {
 					c = u.command(t)
@@ -76,7 +76,7 @@ func TestTerminalUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := flags(t, slave)
-		c := testhost.Command{Path: cat(t, guest.Advanced).seal(t), Files: []*os.File{slave, slave, testhost.Null(t)}}
+		c := testhost.Command{Path: cat(t, guests.Advanced).seal(t), Files: []*os.File{slave, slave, testhost.Null(t)}}
 		p := c.Start(t)
 		p.WaitAsleep()
 		data := large[:200_000]

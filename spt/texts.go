@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/plan"
 	"gocat/internal/raw"
 	"gocat/seccomp"
 )
@@ -30,6 +31,9 @@ func texts() [][]byte {
 		textRIP:        "; rip ",
 		textAt:         " at address ",
 		textUnknown:    "unknown",
+		textI386:       "of the i386 interface",
+		textX32:        "of the x32 interface",
+		textIn:         " in ",
 	}
 	names := seccomp.NameTable()
 	out := raw.Slice[byte](4, 1024)
@@ -37,5 +41,5 @@ func texts() [][]byte {
 	for _, s := range words {
 		out = append(append(out, s...), 0)
 	}
-	return pieces(out, readOnly(names), zeroPage[:1])
+	return plan.Pieces(out, raw.Bytes(names), plan.Zeros(1))
 }

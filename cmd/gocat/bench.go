@@ -50,12 +50,17 @@ Formats: table, json (with all values), go (which benchstat reads) and html (a
 page with plots that needs nothing else).`,
 		Example: `  gocat bench --quick
   gocat bench --bench=start --subject='^(spt|sealed)' --count=50 --base=spt
-  gocat bench --peer solo5-spt=./solo5-spt --peer solo5-hvt=./solo5-hvt --format=html -o bench.html
-  gocat bench --bench=throughput --format=go -o new.txt; benchstat -col /by new.txt`,
-		Args: cobra.NoArgs,
+  gocat bench --peer solo5-hvt=/usr/bin/solo5-hvt -o bench.html
+  gocat bench --bench=throughput --format=go -o new.txt`,
+		Args: operands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("count") && o.Count <= 0 {
 				return errors.New("--count: want a positive number")
+			}
+			var err error
+			if o.format, err = formatOf(o.path, o.format, cmd.Flags().Changed("format"), map[string]string{
+				".txt": "", ".json": "json", ".html": "html", ".htm": "html"}); err != nil {
+				return err
 			}
 			if err := o.check(); err != nil {
 				return err
@@ -71,18 +76,14 @@ page with plots that needs nothing else).`,
 	flags.StringVar(&o.subjects, "subject", "", "only spt, hvt and so on whose name matches `REGEXP`, and the base")
 	flags.StringArrayVar(&o.peers, "peer", nil, "also measure a tender of Solo5's, `KIND=PATH`: solo5-spt=PATH or solo5-hvt=PATH; repeat for more")
 	flags.StringVar(&o.Base, "base", "", "compare with `NAME` (default cat, where it is measured)")
-	flags.StringVar(&o.format, "format", "table", "print `table|json|go|html`")
-	flags.StringVarP(&o.path, "output", "o", "-", "write `FILE`; - is standard output")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "go", "html"}, cobra.ShellCompDirectiveNoFileComp))
+	formats(cmd, &o.format, "table", "json", "go", "html")
+	flags.StringVarP(&o.path, "output", "o", "-", "write `FILE` (- is standard output); its ending, .json or .html, chooses the format")
 	return cmd
 }
 
-// check reads the options, and looks at where the report will go, before there is
-// anything to lose.
+// check reads the options and checks the report's destination first, so that no
+// finished measurement is lost.
 func (o *benchOptions) check() (err error) {
-	if benchFormats[o.format] == nil {
-		return fmt.Errorf("--format: %q: want table, json, go or html", o.format)
-	}
 	if err := writable(o.path); err != nil {
 		return err
 	}
@@ -100,19 +101,14 @@ func (o *benchOptions) check() (err error) {
 	return err
 }
 
-// run measures and prints what there is, also after a signal.
+// run measures and prints the results so far, even after a signal.
 func (o *benchOptions) run() error {
 	report, interrupted, err := measure(o.Config)
 	if err != nil {
 		return err
 	}
 	print := func(w io.Writer) error { return benchFormats[o.format](report, w) }
-	if o.path == "-" { // text, so a terminal is welcome
-		err = results(print)
-	} else {
-		err = writeFile(o.path, 0o644, print)
-	}
-	if err != nil {
+	if err := writeText(o.path, print); err != nil {
 		return err
 	}
 	if failures := report.Failures(); len(failures) > 0 {
@@ -124,7 +120,7 @@ func (o *benchOptions) run() error {
 	return nil
 }
 
-// expression compiles the value of an option, nil if there is none.
+// expression compiles the value of an option; nil if it is empty.
 func expression(option, value string) (*regexp.Regexp, error) {
 	if value == "" {
 		return nil, nil

@@ -43,6 +43,7 @@ func report(t *testing.T, r result) *bench.Report {
 
 // TestBenchQuick measures everything once or more; how fast it is, is not tested.
 func TestBenchQuick(t *testing.T) {
+	testhost.Slow(t)
 	began := time.Now()
 	r := benchmark(t, "--quick", "--count=1", "--format=json")
 	if took := time.Since(began); took > 45*time.Second { // a third of it for a busy host
@@ -70,6 +71,8 @@ func TestBenchQuick(t *testing.T) {
 		"wake-up":          "cat spt sealed hvt hvt-cpl0 hvt-ring",
 		"memory":           "cat spt sealed hvt hvt-cpl0 hvt-ring",
 		"idle":             "cat spt sealed hvt hvt-cpl0 hvt-ring",
+		"snapshot/0MB":     "sealed warm warm-hvt hvt",
+		"snapshot/100MB":   "sealed warm warm-hvt hvt",
 	}
 	noKVM := kvmhvt.Available()
 	for _, b := range got.Benchmarks {
@@ -103,6 +106,31 @@ func TestBenchQuick(t *testing.T) {
 	}
 }
 
+// TestBenchGo measures a Go program as a process of the host and as a guest.
+func TestBenchGo(t *testing.T) {
+	testhost.Slow(t)
+	r := benchmark(t, "--bench=^start/go$", "--count=1", "--format=json")
+	if r.status != 0 || r.stderr != "" {
+		t.Fatalf("status %d, stderr %q", r.status, r.stderr)
+	}
+	want := map[string]bool{"go": true, "spt": true, "sealed": true, "hvt": kvmhvt.Available() == nil}
+	for _, b := range report(t, r).Benchmarks {
+		if b.Base != "go" {
+			t.Errorf("compared with %s", b.Base)
+		}
+		for _, row := range b.Metrics[0].Rows {
+			if !want[row.Subject] || row.Median <= 0 {
+				t.Errorf("row %+v", row)
+			}
+			delete(want, row.Subject)
+		}
+	}
+	delete(want, "hvt")
+	if len(want) > 0 {
+		t.Errorf("not measured: %v", want)
+	}
+}
+
 // solo5 writes a script that stands for a tender of Solo5's: it does the same
 // whatever the guest.
 func solo5(t *testing.T, kind, script string) string {
@@ -119,6 +147,7 @@ func solo5(t *testing.T, kind, script string) string {
 
 // A fast wrong answer is no result.
 func TestBenchWrongResults(t *testing.T) {
+	testhost.Slow(t)
 	for _, test := range []struct {
 		name, kind, script, benchmark string
 		want                          string // of the failure; "": none
@@ -189,12 +218,12 @@ func TestBenchErrors(t *testing.T) {
 		{"--bench: error parsing regexp", []string{"--bench=("}},
 		{"--subject: error parsing regexp", []string{"--subject=["}},
 		{"no benchmark matches \"nothing\"; there are start, first-byte,", []string{"--bench=nothing"}},
-		{"nothing to measure matches \"nobody\"; there are cat, spt,", []string{"--subject=nobody"}},
+		{"nothing to measure matches \"nobody\"; there are cat, go, spt,", []string{"--subject=nobody"}},
 		{"nothing to compare with", []string{"--subject=^spt$", "--bench=round-trip"}},
-		{"nothing to compare with is called \"dog\"; there are cat, spt,", []string{"--base=dog"}},
+		{"nothing to compare with is called \"dog\"; there are cat, go, spt,", []string{"--base=dog"}},
 		{"want solo5-hvt=PATH", []string{"--peer=cat"}},
 		{"--count: want a positive number", []string{"--count=0"}},
-		{"unknown flag: --fast", []string{"--fast"}},
+		{"unknown option --fast", []string{"--fast"}},
 	} {
 		r := gocat(t, append([]string{"bench"}, test.args...)...)
 		r.wantError(t, "gocat", test.want)
@@ -202,7 +231,8 @@ func TestBenchErrors(t *testing.T) {
 }
 
 // startBench starts gocat bench on a benchmark that has no end, with many guests at
-// once, and waits until there are some. This process adopts whom it leaves.
+// the same time, and waits until there are some. This process adopts whom it
+// leaves.
 func startBench(t *testing.T, out string) *exec.Cmd {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

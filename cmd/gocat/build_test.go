@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/testhost"
 )
 
 // goModule writes a module with a package main in a directory of t's own and
@@ -27,6 +29,7 @@ func goModule(t *testing.T, source string) string {
 
 // What cannot be built is said in one line, and no image is left.
 func TestBadBuilds(t *testing.T) {
+	t.Parallel()
 	const good = "package main\n\nfunc main() {}\n"
 	dir := t.TempDir()
 	long := strings.Repeat("x", 68)
@@ -47,7 +50,7 @@ func TestBadBuilds(t *testing.T) {
 		"cgo":          {"package main\n\nimport \"C\"\n\nfunc main() {}\n", nil, "example uses cgo (main.go), which a unikernel cannot"},
 		"no package":   {good, []string{"./absent"}, "absent"},
 		"no Go":        {good, []string{dir}, "go.mod"},
-		"two":          {good, []string{".", "."}, "accepts at most 1 arg(s), received 2"},
+		"two":          {good, []string{".", "."}, "an image is made of one package"},
 		"target":       {good, []string{"--target=virtio"}, `--target: "virtio": want spt or hvt`},
 		"device":       {good, []string{"--net", "a-b"}, `--net: device name "a-b": want letters and digits`},
 		"no name":      {good, []string{"--block="}, `--block: device name "": want letters and digits`},
@@ -64,6 +67,37 @@ func TestBadBuilds(t *testing.T) {
 			work := goModule(t, test.source)
 			call{dir: work, args: append([]string{"build"}, test.args...)}.run(t).wantError(t, "gocat", test.want)
 			wantFiles(t, work, "go.mod", "main.go")
+		})
+	}
+}
+
+// Several messages of the go command are all shown, for the last may be the
+// remedy, and the platform and the place of the cache are the user's mistakes.
+func TestBuildMessages(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		source string
+		env    []string
+		args   []string
+		want   string
+	}{
+		"three": {"package main\n\nfunc main() {\n\tx := 1\n\tf()\n\tg()\n}\n", nil, nil,
+			"# example\n./main.go:4:2: declared and not used: x\n./main.go:5:2: undefined: f\n./main.go:6:2: undefined: g\n" +
+				"gocat: go build failed: its messages are above\n"},
+		"remedy": {"package main\n\nimport _ \"example.org/absent\"\n\nfunc main() {}\n", nil, nil,
+			"main.go:3:8: no required module provides package example.org/absent; to add it:\n    go get example.org/absent\n" +
+				"gocat: go list failed: its messages are above\n"},
+		"no tests": {"package main\n\nfunc main() {}\n", nil, []string{"--test", "."}, "gocat: . has no tests: no file in it ends in _test.go\n"},
+		"GOOS":     {"package main\n\nfunc main() {}\n", []string{"GOOS=plan9"}, nil, "gocat: GOOS=plan9: guests are built for linux alone: unset GOOS\n"},
+		"GOARCH":   {"package main\n\nfunc main() {}\n", []string{"GOARCH=arm64"}, nil, "gocat: GOARCH=arm64: guests are built for amd64 alone: unset GOARCH\n"},
+		"no home": {"package main\n\nfunc main() {}\n", []string{"HOME=", "GOPATH=", "GOMODCACHE=", "GOCACHE="}, nil,
+			"gocat: the go command has no place for modules and its cache: set HOME, or GOPATH and GOCACHE\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := call{dir: goModule(t, test.source), env: test.env, args: append([]string{"build"}, test.args...)}.run(t)
+			if r.status != 1 || r.stdout != "" || r.stderr != test.want {
+				t.Errorf("status %d, stdout %q, stderr\n%s\nwant\n%s", r.status, r.stdout, r.stderr, test.want)
+			}
 		})
 	}
 }
@@ -96,6 +130,7 @@ func TestBadToolchains(t *testing.T) {
 // What a unikernel cannot do is a warning, a line, where the program might do
 // without.
 func TestBuildWarning(t *testing.T) {
+	t.Parallel()
 	work := goModule(t, "package main\n\nimport \"os/exec\"\n\nfunc main() { exec.Command(\"true\").Run() }\n")
 	r := call{dir: work, args: []string{"build", "-o", "out.spt"}}.run(t)
 	if want := "gocat: warning: example imports os/exec: a unikernel cannot start programs\n"; r.status != 0 || r.stdout != "" || r.stderr != want {
@@ -106,6 +141,8 @@ func TestBuildWarning(t *testing.T) {
 
 // The same source gives the same bytes, wherever it is.
 func TestBuildTwice(t *testing.T) {
+	testhost.Slow(t)
+	t.Parallel()
 	source := "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n"
 	var images [2][]byte
 	for i := range images {

@@ -21,7 +21,7 @@ import (
 // compareOptions are the options of gocat compare as the user gave them.
 type compareOptions struct {
 	sources, tenders, guests, policies, peers []string
-	net, format                               string
+	net, format, path                         string
 	jobs                                      int
 	timeout                                   time.Duration
 }
@@ -43,13 +43,13 @@ A guest of yours (--guest PATH) runs with the tenders of its target. It should b
 a cat, as mirage-cat is, and gets the arguments that follow --, or those that
 make mirage-cat quiet: --solo5:quiet -l netif:quiet.
 
-The exit status is 1 if gocat did something else with a bundled cat than the
-README says. Interrupted, gocat compare ends all that it has started.`,
+The exit status is 1 if gocat did something else with a bundled cat than
+docs/eof.md says. Interrupted, gocat compare ends all that it has started.`,
 		DisableFlagsInUseLine: true,
 		Example: `  gocat compare
-  gocat compare --peer solo5-hvt=/usr/bin/solo5-hvt --peer solo5-spt=/usr/bin/solo5-spt
+  gocat compare --peer solo5-hvt=/usr/bin/solo5-hvt
   gocat compare --source=pipe,file --eof=auto --guest=cat.hvt -- --solo5:quiet
-  gocat compare --format=html > report.html`,
+  gocat compare -o report.html`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return fmt.Errorf("unexpected argument %q: the guests' arguments follow --", args[0])
@@ -59,6 +59,14 @@ README says. Interrupted, gocat compare ends all that it has started.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() < 0 {
 				args = peer.CatArgs()
+			}
+			var err error
+			if o.format, err = formatOf(o.path, o.format, cmd.Flags().Changed("format"), map[string]string{
+				".txt": "", ".json": "json", ".md": "markdown", ".html": "html", ".htm": "html"}); err != nil {
+				return err
+			}
+			if err := writable(o.path); err != nil {
+				return err
 			}
 			return o.run(args)
 		},
@@ -73,19 +81,17 @@ README says. Interrupted, gocat compare ends all that it has started.`,
 	f.StringArrayVar(&o.peers, "peer", nil, "a tender of Solo5's: `KIND=PATH`, solo5-hvt or solo5-spt; may be repeated")
 	f.IntVar(&o.jobs, "jobs", 2*runtime.NumCPU(), "run `N` at a time")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "end a run that is not over after `TIME`")
-	f.StringVar(&o.format, "format", "table", "print `table|json|markdown|html`")
+	formats(cmd, &o.format, "table", "json", "markdown", "html")
+	f.StringVarP(&o.path, "output", "o", "-", "write `FILE` (- is standard output); its ending, .json, .md or .html, chooses the format")
 	for name, words := range map[string][]string{
-		"source": sources, "tender": tenderKinds, "eof": {"auto", "zero", "again"}, "format": compareFormats, "peer": {"solo5-hvt=", "solo5-spt="},
+		"source": sources, "tender": tenderKinds, "eof": {"auto", "zero", "again"}, "peer": {"solo5-hvt=", "solo5-spt="},
 	} {
 		cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
 	return cmd
 }
 
-var (
-	tenderKinds    = []string{"gocat-spt", "gocat-hvt", "solo5-spt", "solo5-hvt"}
-	compareFormats = []string{"table", "json", "markdown", "html"}
-)
+var tenderKinds = []string{"gocat-spt", "gocat-hvt", "solo5-spt", "solo5-hvt"}
 
 func (o *compareOptions) run(args []string) error {
 	c, err := o.check(args)
@@ -110,7 +116,7 @@ func (o *compareOptions) run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := results(func(w io.Writer) error { return o.print(w, report) }); err != nil {
+	if err := writeText(o.path, func(w io.Writer) error { return o.print(w, report) }); err != nil {
 		return err
 	}
 	return judgement(report)
@@ -120,8 +126,6 @@ func (o *compareOptions) run(args []string) error {
 func (o *compareOptions) check(args []string) (*compare.Options, error) {
 	c := &compare.Options{Sources: o.sources, Jobs: o.jobs, Timeout: o.timeout}
 	switch {
-	case !slices.Contains(compareFormats, o.format):
-		return c, fmt.Errorf("--format: %q: want table, json, markdown or html", o.format)
 	case o.jobs < 1:
 		return c, fmt.Errorf("--jobs: %d: want at least 1", o.jobs)
 	case o.timeout < time.Second:
@@ -201,10 +205,13 @@ func (o *compareOptions) print(w io.Writer, report *compare.Report) error {
 	case "html":
 		return report.WriteHTML(w)
 	}
+	if o.path != "-" {
+		return report.WriteTable(w, 0, false)
+	}
 	return report.WriteTable(w, columns(os.Stdout), isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "")
 }
 
-// judgement is an error if gocat did something else than it documents.
+// judgement is an error if gocat did anything other than what it documents.
 func judgement(report *compare.Report) error {
 	wrong := report.Violations()
 	if len(wrong) == 0 {

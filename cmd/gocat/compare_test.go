@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +20,8 @@ import (
 	"gocat/internal/testhost"
 )
 
-// markdownTable reads the first table of a text: cells by heading and row.
+// markdownTable reads the first table of a text whose rows are sources: cells by
+// heading and row.
 func markdownTable(t *testing.T, text string) map[string]map[string]string {
 	t.Helper()
 	table := map[string]map[string]string{}
@@ -34,7 +36,9 @@ func markdownTable(t *testing.T, text string) map[string]map[string]string {
 		}
 		cells := strings.Split(strings.Trim(line, "| "), " | ")
 		if headings == nil {
-			headings = cells
+			if cells[0] == "source" {
+				headings = cells
+			}
 			continue
 		}
 		if len(cells) != len(headings) {
@@ -52,6 +56,7 @@ func markdownTable(t *testing.T, text string) map[string]map[string]string {
 
 // The table in docs/eof.md is what gocat compare finds here.
 func TestCompareDocs(t *testing.T) {
+	testhost.Slow(t)
 	needKVM(t)
 	testhost.NeedRoot(t, "to make taps")
 	page, err := os.ReadFile("../../docs/eof.md")
@@ -97,6 +102,7 @@ type compareJSON struct {
 }
 
 func TestCompareJSON(t *testing.T) {
+	t.Parallel()
 	needKVM(t)
 	r := gocat(t, "compare", "--format=json", "--source=file,null", "--guest=simple", "--eof=auto,zero,auto").wantSuccess(t)
 	d := parse[compareJSON](t, r)
@@ -207,20 +213,24 @@ func TestCompareTerminal(t *testing.T) {
 		}
 		before := testhost.SharedState(t, slave)
 		p := (&testhost.Command{Path: program, Args: args, Files: []*os.File{slave, slave, slave}, Env: env}).Start(t)
-		var text strings.Builder
-		go io.Copy(&text, master)
+		read := make(chan string)
+		go func() { // to the mark that follows all that it prints
+			text, _ := bufio.NewReader(master).ReadString(0)
+			read <- text
+		}()
 		if status := testhost.Status(p.Wait()); status != 0 {
 			t.Errorf("status %d", status)
 		}
 		if after := testhost.SharedState(t, slave); after != before {
 			t.Errorf("terminal was %+v, is %+v", before, after)
 		}
-		slave.Close()
-		time.Sleep(200 * time.Millisecond)
-		master.Close()
-		table := text.String()[strings.LastIndex(text.String(), "\r\x1b[K")+1:]
-		if !strings.Contains(text.String(), "1 of 4: ") && !strings.Contains(text.String(), "2 of 4: ") || !strings.Contains(table, "gocat spt") {
-			t.Errorf("%q", text.String())
+		if _, err := slave.Write([]byte{0}); err != nil {
+			t.Fatal(err)
+		}
+		text := <-read
+		table := text[strings.LastIndex(text, "\r\x1b[K")+1:]
+		if !strings.Contains(text, "1 of 4: ") && !strings.Contains(text, "2 of 4: ") || !strings.Contains(table, "gocat spt") {
+			t.Errorf("%q", text)
 		}
 		for line := range strings.Lines(table) {
 			if width := len(strings.TrimSpace(line)); width > 60 && !strings.Contains(line, "\x1b") {
@@ -233,7 +243,7 @@ func TestCompareTerminal(t *testing.T) {
 	}
 }
 
-// children returns the processes whose parent is this one, but for those in
+// children returns the processes whose parent is this one, except those in
 // except, and reaps those that have ended.
 func children(t *testing.T, except ...int) (pids []int) {
 	t.Helper()
@@ -273,6 +283,7 @@ func grandchildren(pid int) []string {
 
 // Whatever ends gocat compare, and whenever, nothing of it is left.
 func TestCompareKilled(t *testing.T) {
+	testhost.Slow(t)
 	needKVM(t)
 	testhost.NeedRoot(t, "to make taps")
 	// Orphans become children of this process.

@@ -8,8 +8,8 @@ import (
 	"gocat/internal/tender"
 )
 
-// complete proposes the values of options up to KERNEL; all the rest are names
-// of files. The options' own names are proposed by cobra.
+// complete proposes options and their values up to KERNEL, and file names after
+// it.
 func complete(table []tender.Option, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	var pending *tender.Option // its value comes next
 	for _, arg := range args {
@@ -25,15 +25,36 @@ func complete(table []tender.Option, args []string, word string) ([]string, cobr
 	if pending == nil {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok {
-			return nil, cobra.ShellCompDirectiveDefault
+			return optionNames(table, word)
 		}
 		pending, word = needsValue(table, name), value
 	}
 	return choices(pending, word)
 }
 
-// needsValue returns the option that arg names without a value, nil if it takes
-// none.
+// optionNames proposes the names of options that begin as word does, if that is an
+// option.
+func optionNames(table []tender.Option, word string) (names []string, _ cobra.ShellCompDirective) {
+	if !strings.HasPrefix(word, "-") {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	propose := func(name, help string) {
+		if strings.HasPrefix(name, word) {
+			names = append(names, name+"\t"+help)
+		}
+	}
+	for _, opt := range table {
+		propose("--"+opt.Name, opt.Help)
+		if opt.Short != 0 {
+			propose("-"+string(opt.Short), opt.Help)
+		}
+	}
+	propose("--help", "help")
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// needsValue returns the option that arg names if its value has to follow,
+// otherwise nil.
 func needsValue(table []tender.Option, arg string) *tender.Option {
 	for i := range table {
 		opt := &table[i]

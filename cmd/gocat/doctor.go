@@ -24,25 +24,22 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check whether this host can run guests",
 		Long: `Look at what guests need of the host and say in a line each what was found, what
-it means and how to mend it. WARN is something that works less well, or that
+it means and how to fix it. WARN is something that works less well, or that
 only hvt guests need. The exit status is 1 if gocat run cannot run spt guests
 (FAIL).`,
 		Example: `  gocat doctor
   gocat doctor --format json | jq '.[] | select(.status != "OK")'`,
-		Args: cobra.NoArgs,
+		Args: operands,
 		RunE: func(*cobra.Command, []string) error {
 			if probe {
 				return doctor.ProbeCalls(os.Stdout)
 			}
-			checks := (&doctor.Host{Root: "/", Gocat: self}).Check()
+			checks := (&doctor.Host{Root: "/", Gocat: self, UserNetwork: userNetwork}).Check()
 			var err error
-			switch format {
-			case "text":
-				err = results(func(w io.Writer) error { return printChecks(w, checks) })
-			case "json":
+			if format == "json" {
 				err = printJSON(checks)
-			default:
-				err = errors.New("--format: want text or json")
+			} else {
+				err = results(func(w io.Writer) error { return printChecks(w, checks) })
 			}
 			if err != nil {
 				return err
@@ -50,10 +47,9 @@ only hvt guests need. The exit status is 1 if gocat run cannot run spt guests
 			return failures(checks)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "print `text|json`")
+	formats(cmd, &format, "text", "json")
 	cmd.Flags().BoolVar(&probe, "probe-calls", false, "try each system call")
 	cmd.Flags().MarkHidden("probe-calls")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -78,6 +74,15 @@ func failures(checks []doctor.Result) error {
 		return nil
 	}
 	return errors.New("gocat cannot run spt guests on this host: " + strings.Join(failed, ", "))
+}
+
+// userNetwork has gocat-net try what it may not do.
+func userNetwork() (layers []string, err error) {
+	d := attackNetwork()
+	if d.Missing != "" {
+		return nil, errors.New(d.Missing)
+	}
+	return d.Layers, d.err()
 }
 
 // self runs this program.

@@ -9,11 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -24,7 +26,7 @@ func withoutRuntime(c call) call {
 	if c.program == "" {
 		c.program = program
 	}
-	c.args = append([]string{"-c", `ulimit -v 32768; exec "$0" "$@"`, c.program}, c.args...)
+	c.args = append([]string{"-c", `ulimit -v 131072; exec "$0" "$@"`, c.program}, c.args...)
 	c.program = "/bin/sh"
 	return c
 }
@@ -149,11 +151,83 @@ func TestBeforeRuntime(t *testing.T) {
 	}
 }
 
-// buildOrdinary builds gocat as go build does, without an early start.
+// An hvt guest starts before the Go runtime does, with every option that it may
+// have: nothing that an ordinary start finds in order may need one.
+func TestBeforeRuntimeHVT(t *testing.T) {
+	needKVM(t)
+	hvt := func(devices ...image.Entry) string {
+		p := guests.NewProbe(image.HVT, devices...)
+		p.Do(p.Exit(guests.N(63)))
+		b, err := p.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file(t, "guest.hvt", b)
+	}
+	disk := file(t, "disk", make([]byte, 8192))
+	service, storage := image.Entry{Name: "service", Type: image.Net}, image.Entry{Name: "storage", Type: image.Block}
+	none, both := hvt(), hvt(service, storage)
+	for _, options := range [][]string{
+		nil, {"-v"}, {"--quote"}, {"--cpl=0"}, {"--eof=again"}, {"--net-ring"}, {"--no-net-ring"}, {"--confine=none"}, {"--confine=available"},
+		{"--isolate=none"}, {"--isolate=auto", "-v"}, {"--cpu-time=5"}, {"--backend=hvt"}, {"--require=limits,landlock"},
+	} {
+		c := call{args: append(append([]string{"run", "--mem=2"}, options...), none, "a b", "c")}
+		if r := withoutRuntime(c).run(t); r.status != 63 || r.stdout != "" || r.stderr != "" && !slices.Contains(options, "-v") {
+			t.Errorf("%q: %+v", options, r)
+		}
+	}
+	for _, c := range []call{
+		{args: []string{"run", "--mem=2", "--net=service=@0", "--net-mac:service=02:00:00:00:00:01", "--net-mtu=service=9000", "--block=storage=" + disk, "--block-sector-size=storage=4096", both}},
+		{args: []string{"--mem=2", "--no-net-ring", "--net:service=@0", "--block:storage=" + disk, both, "a"}, program: links + "/solo5-hvt"},
+		{args: append([]string{"run", "--mem=2", none}, make([]string, 8000)...)},
+	} {
+		if r := withoutRuntime(c).run(t); r.status != 63 || r.stdout+r.stderr != "" {
+			t.Errorf("%.200q: %+v", c.args, r)
+		}
+	}
+	if os.Geteuid() == 0 {
+		for _, options := range []string{"--isolate=full", "--isolate=full -v", "--user=1234:5678", "--user=nobody", "--user=1 --require=user-ns,root", "--require=bounding-set,securebits"} {
+			c := call{args: append(append([]string{"run", "--mem=2"}, strings.Fields(options)...), none)}
+			if r := withoutRuntime(c).run(t); r.status != 63 {
+				t.Errorf("%s: %+v", options, r)
+			}
+		}
+	}
+	for _, input := range []string{"", "through\n"} {
+		c := call{args: []string{"run", "--mem=2", "--backend=hvt"}, stdin: strings.NewReader(input)}
+		if r := withoutRuntime(c).run(t); r.status != 0 || r.stdout != input || r.stderr != "" {
+			t.Errorf("%q: %+v", input, r)
+		}
+	}
+}
+
+// An ordinary start, of a program linked without its entry point or with a standard
+// descriptor closed, leads to the same.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	needKVM(t)
+	ordinary := buildOrdinary(t)
+	for _, c := range []call{
+		{program: ordinary, args: []string{"run", "--backend=hvt"}, stdin: strings.NewReader("through\n")},
+		{program: ordinary, args: []string{"run", "--backend=hvt", "--isolate=none", "--mem=2"}, stdin: strings.NewReader("through\n")},
+		{program: "/bin/sh", args: []string{"-c", `exec "$0" run --backend=hvt 2>&-`, program}, stdin: strings.NewReader("through\n")},
+	} {
+		if r := c.run(t); r.status != 0 || r.stdout != "through\n" || r.stderr != "" {
+			t.Errorf("%q: %+v", c.args, r)
+		}
+	}
+	r := call{program: ordinary, args: []string{"trace", "--backend=hvt"}}.run(t)
+	if r.status != 0 || !strings.Contains(r.stderr, "halt(status 0)") {
+		t.Errorf("trace: %+v", r)
+	}
+	// It happens once.
+	call{program: ordinary, args: []string{"run", "--backend=hvt"}, env: []string{"GOCAT_RESTARTED=1"}}.run(t).wantError(t, "gocat", "defect")
+}
+
 func buildOrdinary(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "gocat")
-	if err := goBuild(path); err != nil {
+	path, err := buildsOrdinary()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -162,6 +236,7 @@ func buildOrdinary(t *testing.T) string {
 // The packages that an early start goes through set no variables when they are
 // initialised: it would find them unset.
 func TestNoInitialisers(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "tool", "nm", buildOrdinary(t)).Output()
 	if err != nil {
 		t.Fatalf("go tool nm: %v", err)
@@ -170,18 +245,19 @@ func TestNoInitialisers(t *testing.T) {
 	for _, symbol := range regexp.MustCompile(`(?m) T (gocat/\S*)\.init(\.\d+)?$`).FindAllStringSubmatch(string(out), -1) {
 		found[symbol[1]] = true
 	}
-	for _, pkg := range []string{"internal/raw", "internal/early", "internal/tender", "internal/image", "internal/device", "guest", "spt", "seccomp"} {
+	for _, pkg := range []string{"internal/raw", "internal/tender", "internal/image", "internal/device", "internal/guests", "internal/plan", "internal/isolate", "spt", "kvmhvt", "seccomp"} {
 		if found["gocat/"+pkg] {
 			t.Errorf("package %s has an initialiser", pkg)
 		}
 	}
-	if !found["gocat/internal/hvt"] {
-		t.Errorf("the initialiser of internal/hvt, which there is, was not found among %v", found)
+	if !found["gocat/internal/bench"] {
+		t.Errorf("the initialiser of internal/bench, which there is, was not found among %v", found)
 	}
 }
 
 // Where no guest starts, nobody can tell that it was tried early.
 func TestSameWithoutEarly(t *testing.T) {
+	t.Parallel()
 	ordinary := buildOrdinary(t)
 	link := filepath.Join(t.TempDir(), "solo5-spt")
 	if err := os.Symlink(ordinary, link); err != nil {

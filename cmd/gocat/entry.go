@@ -1,7 +1,7 @@
 package main
 
 import (
-	_ "gocat/internal/early" // entry jumps there
+	_ "gocat/internal/raw" // entry jumps there
 	"gocat/internal/tender"
 )
 
@@ -14,3 +14,10 @@ func entry()
 //
 //lint:ignore U1000 entry uses it
 var early = tender.Early
+
+// entryPC returns the address of entry.
+func entryPC() uintptr
+
+// sealedEntryPC returns the address of sealedEntry, the entry point of a sealed hvt
+// guest.
+func sealedEntryPC() uintptr

@@ -65,6 +65,7 @@ func badImages(t testing.TB) map[string]struct {
 }
 
 func TestBadImages(t *testing.T) {
+	t.Parallel()
 	for name, bad := range badImages(t) {
 		t.Run(name, func(t *testing.T) {
 			path := file(t, "kernel.spt", bad.image)
@@ -84,6 +85,7 @@ func TestBadImages(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
+	t.Parallel()
 	net := kernel(t, exiting(0, image.Entry{Name: "a", Type: image.Net}))
 	block := kernel(t, exiting(0, image.Entry{Name: "b", Type: image.Block}))
 	none := kernel(t, exiting(0))
@@ -105,6 +107,7 @@ func TestBadOptions(t *testing.T) {
 		{[]string{dir}, "not a regular file"},
 		{[]string{fifo}, "not a regular file"},
 		{[]string{"--nonsense", none}, "unknown option --nonsense: see --help"},
+		{[]string{"--memm=4", none}, "unknown option --memm=4; did you mean --mem? See --help"},
 		{[]string{"-x", none}, "unknown option -x: see --help"},
 		{[]string{"--mem"}, "option --mem needs a value: MB"},
 		{[]string{"--quote=1", none}, "takes no value"},
@@ -113,6 +116,9 @@ func TestBadOptions(t *testing.T) {
 		{[]string{"--mem=-1", none}, `"-1": want a number of megabytes`},
 		{[]string{"--mem=2x", none}, `"2x": want a number of megabytes`},
 		{[]string{"--mem=99999999999999999999", none}, "want a number of megabytes"},
+		{[]string{"--mem=4K", none}, `"4K": want a number of megabytes`},
+		{[]string{"--mem=G", none}, `"G": want a number of megabytes`},
+		{[]string{"--mem=18014398509481985G", none}, "want a number of megabytes"},
 		{[]string{"--mem=2", kernel(t, big)}, "past the guest's memory of 2 MB: give at least --mem=6"},
 		{[]string{"--backend=xen", none}, `"xen": want spt or hvt`},
 		{[]string{"--backend=hvt", none}, "is built for spt, not for hvt: run it with --backend=spt"},
@@ -122,7 +128,10 @@ func TestBadOptions(t *testing.T) {
 		{[]string{"--profile=lax", none}, `"lax": want solo5 or strict`},
 		{[]string{none, strings.Repeat("x", 8192)}, "command line is 8192 bytes long: at most 8191"},
 
-		{[]string{net}, "declared but not attached: net 'a' (--net a=IFACE|@FD)"},
+		{[]string{net}, "declared but not attached: net 'a': give --net a=IFACE|@FD|user"},
+		{[]string{net, "--net", "a=@0"}, "options go before the unikernel, and --net a=@0 comes after it: gocat run --net a=@0 " + net},
+		{[]string{net, "x", "--net:a=@0"}, "options go before the unikernel, and --net:a=@0 comes after it"},
+		{[]string{block, "--block=b=x"}, "options go before the unikernel, and --block=b=x comes after it"},
 		{[]string{"--net:b=tap0", net}, "no such net device; it declares net 'a'"},
 		{[]string{"--net:a=tap0", none}, "it declares no devices"},
 		{[]string{"--net:a=nosuchtap", net}, `no interface "nosuchtap"`},
@@ -135,7 +144,7 @@ func TestBadOptions(t *testing.T) {
 		{[]string{"--net:a=@1", net}, "descriptor 1 is not readable: it is open for writing only"},
 		{[]string{"--net:a=@0", "--net-mac:a=1:2", net}, `MAC address "1:2"`},
 		{[]string{"--net:a=@0", "--net-mtu=a=65536", net}, `MTU "65536"`},
-		{[]string{block}, "declared but not attached: block 'b' (--block b=PATH)"},
+		{[]string{block}, "declared but not attached: block 'b': give --block b=PATH"},
 		{[]string{"--block:b=" + dir, block}, "is a directory; want a regular file"},
 		{[]string{"--block:b=" + dir + "/missing", block}, "no such file or directory"},
 		{[]string{"--block:b=" + odd, block}, "Backing storage size must be block aligned (512 bytes), it is 600 bytes"},
@@ -179,27 +188,42 @@ func TestUnprivileged(t *testing.T) {
 func imageBlock(name string) image.Entry { return image.Entry{Name: name, Type: image.Block} }
 
 func TestBadCommands(t *testing.T) {
+	t.Parallel()
 	none := kernel(t, exiting(0))
 	for _, test := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"rnu"}, `unknown command "rnu"`},
-		{[]string{"--nonsense"}, "unknown flag: --nonsense"},
-		{[]string{"version", "x"}, "unknown command"},
-		{[]string{"inspect"}, "accepts 1 arg(s), received 0"},
-		{[]string{"inspect", "--format=xml", none}, "--format: want text or json"},
+		{[]string{"rnu"}, `unknown command "rnu"; did you mean run? See gocat --help`},
+		{[]string{"frobnicate"}, `unknown command "frobnicate": see gocat --help`},
+		{[]string{"manifest", "qery"}, `unknown command "qery"; did you mean query? See gocat manifest --help`},
+		{[]string{"--nonsense"}, "unknown option --nonsense: see gocat --help"},
+		{[]string{"bench", "--fromat=json"}, "unknown option --fromat; did you mean --format? See gocat bench --help"},
+		{[]string{"bench", "-x"}, "unknown option -x: see gocat bench --help"},
+		{[]string{"bench", "--format"}, "option --format needs a value: table|json|go|html"},
+		{[]string{"bench", "--count=x"}, `--count: "x": want a number`},
+		{[]string{"bench", "--format=go", "-o", "x.html"}, "--output: x.html ends in .html, but --format is go"},
+		{[]string{"compare", "--timeout=x"}, `--timeout: "x": want a time, such as 20s`},
+		{[]string{"compare", "--format=table", "-o", "x.json"}, "--output: x.json ends in .json, but --format is table"},
+		{[]string{"compare", "-o", "x.txt2"}, "--output: x.txt2 ends in .txt2, which says no format: give one with --format"},
+		{[]string{"bench", "-o", "x.md"}, "--output: x.md ends in .md, which says no format: give one with --format"},
+		{[]string{"image", "-o", "x.tar.gz"}, "--output: x.tar.gz ends in .gz, which says no format: give one with --format"},
+		{[]string{"build", "-o", "x.hvt", "--target=spt"}, "--output: x.hvt is the name of an image for hvt, but --target is spt"},
+		{[]string{"guest", "-o", "x.spt", "--backend=hvt"}, "--output: x.spt is the name of an image for spt, but --backend is hvt"},
+		{[]string{"version", "x"}, `unexpected argument "x": gocat version`},
+		{[]string{"inspect"}, "KERNEL is missing: gocat inspect KERNEL"},
+		{[]string{"inspect", none, "x"}, `unexpected argument "x": gocat inspect KERNEL`},
+		{[]string{"inspect", "--format=xml", none}, `--format: "xml": want text or json`},
 		{[]string{"inspect", ""}, "KERNEL is empty"},
 		{[]string{"policy", "--format=xml", none}, `--format: "xml": want text, json, bpf or raw`},
 		{[]string{"policy", "--format", "raw", "--eof=again"}, "only --backend=hvt can hide it"},
 		{[]string{"seal", none}, "give one with -o FILE"},
 		{[]string{"seal", "-o", "", none}, "--output: want FILE"},
-		{[]string{"seal", "-o", "x", "--backend=hvt"}, "is built for hvt"},
-		{[]string{"doctor", "--format=xml"}, "--format: want text or json"},
+		{[]string{"doctor", "--format=xml"}, `--format: "xml": want text or json`},
 		{[]string{"guest"}, "give one with -o FILE"},
-		{[]string{"guest", "-o", "x", "fancy"}, `invalid argument "fancy"`},
-		{[]string{"guest", "-o", "x", "--backend=xen"}, "--backend: want spt or hvt"},
-		{[]string{"help", "nonsense"}, `unknown help topic "nonsense"`},
+		{[]string{"guest", "-o", "x", "fancy"}, `"fancy": want advanced or simple`},
+		{[]string{"guest", "-o", "x", "--backend=xen"}, `--backend: "xen": want spt or hvt`},
+		{[]string{"help", "nonsense"}, `unknown command "nonsense": see gocat --help`},
 		{[]string{"completion", "nonsense"}, "nonsense"},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {

@@ -6,12 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
 func guestCommand() *cobra.Command {
-	var path, backend string
+	path, backend := "", "spt"
 	cmd := &cobra.Command{
 		Use:   "guest -o FILE [advanced|simple]",
 		Short: "Write the image of the bundled cat",
@@ -22,22 +22,28 @@ under Solo5's own tenders as well.`,
 		Example: `  gocat guest -o cat.spt
   gocat guest --backend=hvt -o cat.hvt simple
   gocat run --net:stdin=@0 cat.spt --solo5:quiet -l netif:quiet < README.md`,
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args:      operands,
 		ValidArgs: []string{"advanced", "simple"},
-		RunE: func(_ *cobra.Command, args []string) error {
-			variant, target := guest.Advanced, image.SPT
-			if len(args) == 1 && args[0] == "simple" {
-				variant = guest.Simple
+		RunE: func(cmd *cobra.Command, args []string) error {
+			variant, target := guests.Advanced, image.SPT
+			switch {
+			case len(args) == 0 || args[0] == "advanced":
+			case args[0] == "simple":
+				variant = guests.Simple
+			default:
+				return unknownWord(args[0], []string{"advanced", "simple"})
+			}
+			var err error
+			if backend, err = targetOf(path, "--backend", backend, cmd.Flags().Changed("backend")); err != nil {
+				return err
 			}
 			switch {
 			case path == "":
 				return errors.New("no output file: give one with -o FILE")
 			case backend == "hvt":
 				target = image.HVT
-			case backend != "spt":
-				return errors.New("--backend: want spt or hvt")
 			}
-			cat, err := guest.Cat(target, variant)
+			cat, err := guests.Cat(target, variant)
 			if err != nil {
 				return err
 			}
@@ -48,7 +54,6 @@ under Solo5's own tenders as well.`,
 		},
 	}
 	cmd.Flags().StringVarP(&path, "output", "o", "", "write `FILE` (- is standard output)")
-	cmd.Flags().StringVar(&backend, "backend", "spt", "build for `spt|hvt`")
-	cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"spt", "hvt"}, cobra.ShellCompDirectiveNoFileComp))
+	choose(cmd, &backend, "backend", "make it for this backend", "spt", "hvt")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
 	"gocat/internal/tender"
@@ -18,13 +19,18 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect KERNEL",
 		Short: "Show what a unikernel image is and which devices it wants",
 		Long: `Show the ABI and the manifest of the unikernel image KERNEL (its Solo5 notes),
-its segments, entry point and size. The image is checked as before a run.`,
+its segments, entry point and size. The image is checked as before a run.
+
+Of an executable that gocat seal has made it shows what it was made of.`,
 		Example: `  gocat inspect cat.spt
   gocat inspect --format json cat.spt | jq '.manifest[].name'`,
-		Args: cobra.ExactArgs(1),
+		Args: operands,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return errors.New("--format: want text or json")
+			if facts, err := inspectSealed(args[0]); !errors.Is(err, tender.ErrNotSealed) {
+				if err != nil {
+					return err
+				}
+				return printSealed(args[0], facts, format)
 			}
 			d, err := inspect(args[0])
 			if err != nil {
@@ -36,9 +42,39 @@ its segments, entry point and size. The image is checked as before a run.`,
 			return results(d.print)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "print `text|json`")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	formats(cmd, &format, "text", "json")
 	return cmd
+}
+
+// inspectSealed returns the description in the file at path if it is a sealed guest.
+func inspectSealed(path string) ([]tender.Fact, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hang
+	if err != nil {
+		return nil, tender.ErrNotSealed // inspect says why
+	}
+	defer f.Close()
+	facts, err := tender.ReadSealed(f)
+	if err != nil && !errors.Is(err, tender.ErrNotSealed) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return facts, err
+}
+
+func printSealed(path string, facts []tender.Fact, format string) error {
+	if format == "json" {
+		return printJSON(struct {
+			Kernel string        `json:"kernel"`
+			Sealed []tender.Fact `json:"sealed"`
+		}{path, facts})
+	}
+	return results(func(w io.Writer) error {
+		p := printer{w: w}
+		p.printf("%s: a sealed guest, an executable for Linux. It says of itself:\n", tender.OneLine(path))
+		for _, f := range facts {
+			p.printf("  %-10s  %s\n", f.Name, tender.OneLine(f.Value))
+		}
+		return p.err
+	})
 }
 
 // description is an image as inspect prints it. Addresses and sizes are in
@@ -99,10 +135,19 @@ func inspect(path string) (*description, error) {
 		},
 		Manifest: []declaration{}}
 	if m.Fault != 0 {
-		d.Notes = append(d.Notes, note{"FLT1", fmt.Sprintf("fault handler %#x (gocat's own: for its spt tender)", m.Fault)})
+		d.Notes = append(d.Notes, note{"FLT1", fmt.Sprintf("signal handler %#x (gocat's own: for its spt tender)", m.Fault)})
 	}
 	if m.Timer != 0 {
-		d.Notes = append(d.Notes, note{"TMR1", fmt.Sprintf("timer words %#x (gocat's own: its hvt tender interrupts the guest)", m.Timer)})
+		d.Notes = append(d.Notes, note{"TMR1", fmt.Sprintf("timer words %#x (gocat's own: a timer interrupts the guest)", m.Timer)})
+	}
+	if m.Signals != 0 {
+		d.Notes = append(d.Notes, note{"SIG1", fmt.Sprintf("word of signals %#x (gocat's own: SIGTERM and SIGINT come to the guest)", m.Signals)})
+	}
+	if m.Ring != 0 {
+		d.Notes = append(d.Notes, note{"RNG1", fmt.Sprintf("word of the network ring %#x (gocat's own: several frames at once)", m.Ring)})
+	}
+	if m.Generation != 0 {
+		d.Notes = append(d.Notes, note{"GEN1", fmt.Sprintf("generation %#x (gocat's own: clones of a snapshot are told apart)", m.Generation)})
 	}
 	for _, s := range m.Segments {
 		d.Segments = append(d.Segments, segment{s.Index, s.Prot.String(), s.Start, s.End, s.Vaddr, s.Offset, s.Filesz, s.Memsz})

@@ -1,5 +1,6 @@
 //go:debug updatemaxprocs=0
 //go:debug containermaxprocs=0
+//go:debug decoratemappings=0
 
 // Command gocat runs Solo5 unikernels: as confined processes (spt) and in KVM
 // virtual machines (hvt).
@@ -9,39 +10,70 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	_ "gocat/internal/hvt"
+	"gocat/internal/debug"
 	"gocat/internal/tender"
+	_ "gocat/internal/traps"
+	_ "gocat/internal/usernet" // user networks
+	"gocat/internal/version"
 )
 
+// extra are commands that build tags add.
+var extra []*cobra.Command
+
 func main() {
+	tender.Entry, tender.SealedEntry = entryPC(), sealedEntryPC()
+	if payload, ok := tender.Sealed(); ok {
+		os.Exit(tender.Complain(tender.RunSealed(payload, os.Args[1:]), tender.NotStarted))
+	}
+	if err := checkPrivileges(); err != nil {
+		status := 1
+		if len(os.Args) > 1 && os.Args[1] == "run" {
+			status = tender.NotStarted
+		}
+		os.Exit(tender.Complain(err, status))
+	}
 	if d, ok := tender.DropInFor(os.Args[0]); ok {
-		os.Exit(d.Main(os.Args[1:]))
+		os.Exit(d.Main(os.Args[1:], debug.Run))
+	}
+	if filepath.Base(os.Args[0]) == tender.RuntimeName {
+		os.Exit(tender.Complain(becomeRuntime(), 1))
+	}
+	if filepath.Base(os.Args[0]) == elftoolName {
+		endOnQuit()
+		os.Exit(elftool(os.Args[1:]))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		// Without the command line library, which takes its time.
-		if status, help := tender.Main(os.Args[2:]); !help {
+		if status, help := tender.Main(os.Args[2:], debug.Run); !help {
 			os.Exit(status)
 		}
 	}
 	endOnQuit()
 	help := &keeper{w: os.Stdout}
 	cmd := root()
+	cmd.SetArgs(goStyle(os.Args[1:]))
 	cmd.SetOut(help)
-	err := cmd.Execute()
+	ran, err := cmd.ExecuteC()
 	if err == nil && help.err != nil {
 		err = fmt.Errorf("standard output: %w", help.err)
 	}
 	if err != nil {
-		os.Exit(tender.Complain(err))
+		status := 1
+		if name := ran.Name(); name == "run" || name == "trace" || slices.Contains(tender.TendCommands[:], name) {
+			status = tender.NotStarted
+		}
+		os.Exit(tender.Complain(err, status))
 	}
 }
 
-// keeper keeps the error of writing to w, which cobra does not look at when it
-// prints help.
+// keeper keeps the error of writing to w, which cobra ignores when it prints
+// help.
 type keeper struct {
 	w   io.Writer
 	err error
@@ -66,28 +98,52 @@ Invoked by the name solo5-spt or solo5-hvt (say, through a link), it takes the
 options of that Solo5 tender.`,
 		Example: `  uptime | gocat run
   gocat run --net:service=tap100 --mem=64 unikernel.spt --ipv4=10.0.0.2/24
-  gocat seal -o cat && echo hi | ./cat
+  gocat seal -o sealed && echo hi | ./sealed
   gocat doctor`,
-		Version:            version(),
-		SilenceErrors:      true,
-		SilenceUsage:       true,
-		DisableSuggestions: true, // they would make an error several lines long
+		Version:       version.String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          groupHelp,
+
+		DisableFlagsInUseLine: true,
 	}
+	cmd.SetFlagErrorFunc(optionError)
+	cmd.SetUsageTemplate(strings.NewReplacer(
+		"{{.LocalFlags.FlagUsages |", "{{(.LocalFlags.FlagUsagesWrapped 80) |",
+		"{{.InheritedFlags.FlagUsages |", "{{(.InheritedFlags.FlagUsagesWrapped 80) |").Replace(cmd.UsageTemplate()))
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
-		guestCommand(), buildCommand(), manifestCommand(), compareCommand(), doctorCommand(),
-		traceCommand(), tendCommand(), benchCommand(), selftestCommand(), versionCommand())
+		guestCommand(), buildCommand(), imageCommand(), manifestCommand(), compareCommand(), doctorCommand(),
+		traceCommand(), benchCommand(), selftestCommand(), psCommand(), dumpCommand(), symbolizeCommand(), versionCommand())
+	for _, name := range tender.TendCommands {
+		cmd.AddCommand(tendCommand(name))
+	}
+	cmd.AddCommand(extra...)
 	cmd.SetHelpCommand(helpCommand(cmd))
 	cmd.InitDefaultCompletionCmd()
 	if completion, _, err := cmd.Find([]string{"completion"}); err == nil {
 		// Runnable, it refuses shells that it does not know.
-		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		completion.Args, completion.RunE = cobra.ArbitraryArgs, groupHelp
 		completion.Example = "  source <(gocat completion bash)"
+		for _, shell := range completion.Commands() {
+			shell.Example = "  gocat completion " + shell.Name()
+		}
 	}
+	fit(cmd)
 	return cmd
 }
 
-// helpCommand is cobra's help command, but that a mistake is an error.
+// groupHelp runs a command that only groups others: it lists them, or reports
+// one that does not exist.
+func groupHelp(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return cmd.Help()
+}
+
+// helpCommand is cobra's help command, except that a mistake is an error.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -96,7 +152,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+				return unknownCommand(cmd, rest[0])
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()

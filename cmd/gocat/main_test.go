@@ -9,10 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"gocat/internal/image"
+	"gocat/internal/tender"
+	"gocat/internal/testhost"
 )
 
 // program is gocat, built once for all tests; links holds solo5-spt and
@@ -20,41 +23,28 @@ import (
 var program, links string
 
 func TestMain(m *testing.M) {
-	os.Exit(testMain(m))
+	if os.Getenv(refuseVariable) != "" {
+		refuseAndExec()
+	}
+	testhost.Main(m, func(dir string) error {
+		program, links = filepath.Join(dir, "gocat"), filepath.Join(dir, "links")
+		return errors.Join(os.Mkdir(links, 0o755),
+			os.Symlink(program, filepath.Join(links, "solo5-spt")),
+			os.Symlink(program, filepath.Join(links, "solo5-hvt")),
+			os.Symlink(program, filepath.Join(links, elftoolName)))
+	})
 }
 
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gocat")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-func build(dir string) error {
-	program, links = filepath.Join(dir, "gocat"), filepath.Join(dir, "links")
-	if err := goBuild(program, "-trimpath", "-ldflags=-s -w -E main.entry"); err != nil { // as make build
-		return err
-	}
-	return errors.Join(os.Mkdir(links, 0o755),
-		os.Symlink(program, filepath.Join(links, "solo5-spt")),
-		os.Symlink(program, filepath.Join(links, "solo5-hvt")))
-}
-
-// goBuild builds gocat at path.
-func goBuild(path string, flags ...string) error {
-	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", path}, flags...), ".")...)
+// buildsOrdinary makes gocat as go build builds it, without an early start.
+var buildsOrdinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(program), "ordinary")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return nil
-}
+	return path, nil
+})
 
 // call is one run of a program.
 type call struct {
@@ -72,6 +62,18 @@ type call struct {
 type result struct {
 	stdout, stderr string
 	status         int // 128 + signal if killed
+	failure        int // status of what could not be done
+}
+
+// failure is the status with which the call must end if it cannot be done.
+func (c call) failure() int {
+	switch {
+	case strings.HasPrefix(filepath.Base(c.program), "solo5-"):
+		return 1
+	case c.program == program && (len(c.args) == 0 || c.args[0] != "run" && c.args[0] != "trace" && c.args[0] != "tend"):
+		return 1
+	}
+	return tender.NotStarted // also of a sealed guest
 }
 
 func (c call) run(t testing.TB) result {
@@ -96,7 +98,7 @@ func (c call) run(t testing.TB) result {
 	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
 		status = 128 + int(ws.Signal())
 	}
-	return result{stdout.String(), stderr.String(), status}
+	return result{stdout.String(), stderr.String(), status, c.failure()}
 }
 
 // gocat runs gocat with args and no input.
@@ -115,12 +117,13 @@ func (r result) wantSuccess(t testing.TB) result {
 }
 
 // wantError fails t unless r is one line on standard error that begins with
-// "PROG: " and contains want, nothing on standard output, and status 1.
+// "PROG: " and contains want, nothing on standard output, and the status of a
+// failure.
 func (r result) wantError(t testing.TB, prog, want string) {
 	t.Helper()
 	oneLine := strings.Count(r.stderr, "\n") == 1 && strings.HasSuffix(r.stderr, "\n")
-	if r.status != 1 || r.stdout != "" || !oneLine || !strings.HasPrefix(r.stderr, prog+": ") || !strings.Contains(r.stderr, want) {
-		t.Errorf("status %d, stdout %q, stderr %q; want status 1 and one line %q", r.status, r.stdout, r.stderr, prog+": ... "+want)
+	if r.status != r.failure || r.stdout != "" || !oneLine || !strings.HasPrefix(r.stderr, prog+": ") || !strings.Contains(r.stderr, want) {
+		t.Errorf("status %d, stdout %q, stderr %q; want status %d and one line %q", r.status, r.stdout, r.stderr, r.failure, prog+": ... "+want)
 	}
 }
 

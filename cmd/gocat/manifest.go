@@ -19,8 +19,8 @@ func manifestCommand() *cobra.Command {
 format of Solo5's elftool.`,
 		Example: `  gocat manifest query cat.spt
   gocat manifest gen manifest.json > manifest.c`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: cobra.ArbitraryArgs,
+		RunE: groupHelp,
 	}
 	cmd.AddCommand(manifestQuery(), manifestGen())
 	return cmd
@@ -31,7 +31,7 @@ func manifestQuery() *cobra.Command {
 		Use:     "query IMAGE",
 		Short:   "Print the manifest of a unikernel image as JSON",
 		Example: `  gocat manifest query cat.spt | jq -r '.devices[].name'`,
-		Args:    cobra.ExactArgs(1),
+		Args:    operands,
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {
@@ -55,7 +55,7 @@ func manifestGen() *cobra.Command {
 linked with Solo5's bindings, as Solo5's elftool gen-manifest does. gocat build
 takes the JSON itself.`,
 		Example: `  gocat manifest gen manifest.json > manifest.c`,
-		Args:    cobra.ExactArgs(1),
+		Args:    operands,
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := gobuild.ReadManifestFile(args[0])
 			if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +33,12 @@ func withGuest(cmd *cobra.Command, own []tender.Option, run func(*tender.Invocat
 func describe(cmd *cobra.Command, table []tender.Option) {
 	cmd.DisableFlagParsing = true
 	cmd.DisableFlagsInUseLine = true
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		return complete(table, args, word)
+	}
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) {
+		return // cobra would propose the options after KERNEL too, where they are the guest's
+	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	for _, opt := range table {
@@ -42,9 +50,6 @@ func describe(cmd *cobra.Command, table []tender.Option) {
 		if opt.Arg == "" {
 			flag.NoOptDefVal = "true"
 		}
-	}
-	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		return complete(table, args, word)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -11,6 +12,7 @@ import (
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/tender"
+	"gocat/internal/usernet"
 	"gocat/seccomp"
 )
 
@@ -77,17 +79,21 @@ filter as the kernel takes it, an array of struct sock_filter).`,
 			out.printDevices(devices)
 			if g.Image.Target == image.HVT {
 				out.printf("It makes no system calls. What follows is left to its tender; descriptor numbers from 1000\n" +
-					"up stand for descriptors that the tender opens, and process number 0 for its own.\n")
+					"up stand for descriptors that the tender opens.\n")
 			}
 			if out.err != nil {
 				return out.err
 			}
-			return p.Explain(w)
+			if err := p.Explain(w); err != nil {
+				return err
+			}
+			return out.printUserNetworks(devices)
 		})
 	})
 }
 
-// printDevices says in a line each what is behind the guest's devices.
+// printDevices prints a line for each of the guest's devices: what it is
+// connected to.
 func (p *printer) printDevices(devices []device.Device) {
 	for _, d := range devices {
 		switch {
@@ -95,10 +101,32 @@ func (p *printer) printDevices(devices []device.Device) {
 			p.printf("Block device %s is %s: %d bytes in blocks of %d.\n", d.Name, d.Path, d.Capacity, d.BlockSize)
 		case d.Inherited:
 			p.printf("Network device %s is the inherited descriptor %d.\n", d.Name, d.FD)
+		case d.User != nil:
+			p.printf("Network device %s is a user network, served by another process: --net %s=%s.\n", d.Name, d.Name, d.User.Spec)
 		default:
 			p.printf("Network device %s is the tap %s.\n", d.Name, d.Path)
 		}
 	}
+}
+
+// printUserNetworks says what the processes that serve user networks may do.
+func (p *printer) printUserNetworks(devices []device.Device) error {
+	for _, d := range devices {
+		if d.User == nil {
+			continue
+		}
+		c, err := usernet.Parse(d.User.Spec)
+		if err != nil {
+			return err
+		}
+		p.printf("\nThe process of network device %s, gocat-net, opens no file and has no capabilities. It may\n"+
+			"make these system calls, with any arguments; any other kills it:\n  %s\n", d.Name, strings.Join(c.Calls(), " "))
+		p.printf("Guests may connect to: %v.\n", c.Outbound)
+		for _, s := range d.User.Publish {
+			p.printf("Published: %s.\n", s)
+		}
+	}
+	return p.err
 }
 
 // policyDescription is a policy as JSON.
@@ -113,6 +141,7 @@ type deviceDescription struct {
 	Name      string `json:"name"`
 	Type      string `json:"type"`
 	Inherited *int   `json:"inherited,omitempty"` // descriptor
+	User      string `json:"user,omitempty"`      // options of a user network
 	Path      string `json:"path,omitempty"`      // else
 	Capacity  uint64 `json:"capacity,omitempty"`
 	BlockSize uint16 `json:"block_size,omitempty"`
@@ -127,6 +156,9 @@ func describePolicy(p *seccomp.Policy, devices []device.Device) policyDescriptio
 	d := policyDescription{Policy: p.Name, Deny: p.Deny, Devices: []deviceDescription{}}
 	for _, dev := range devices {
 		one := deviceDescription{Name: dev.Name, Type: dev.Type.String(), Path: dev.Path, Capacity: dev.Capacity, BlockSize: dev.BlockSize}
+		if dev.User != nil {
+			one.User = dev.User.Spec
+		}
 		if dev.Inherited {
 			one.Inherited = &dev.FD
 		}

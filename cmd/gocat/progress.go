@@ -23,8 +23,8 @@ func columns(f *os.File) int {
 	return 80
 }
 
-// progress is a line on a terminal that says how far a command is. On anything
-// else it says nothing.
+// progress is a line on a terminal that shows how far a command has come.
+// Elsewhere it shows nothing.
 type progress struct {
 	to   *os.File
 	used bool

@@ -24,7 +24,8 @@ An hvt guest is a virtual machine that the process tends.
 
 Exit status:
   the guest's own, when it exits (255 when it aborts)
-  1    gocat could not run the guest, or hvt: had to end it, and said why in one line
+  125  gocat could not run the guest, and said why in one line
+  1    hvt: the guest did what ends it, and gocat said what in one line
   139  spt: memory fault (SIGSEGV)
   159  spt: forbidden system call (SIGSYS)
   128 + the number of another signal that ended the guest`,

@@ -24,19 +24,18 @@ attack ended. Columns are kinds of guests: spt, spt with --profile=strict, hvt,
 and hvt with --cpl=0. Ends are: killed by the kernel; ended by the tender, with
 a line; refused with an error, after which the guest went on; stopped by a
 signal, of guests that never end; harmless, of what is allowed. Afterwards the
-files, descriptors and memory beside each guest have to be as they were.
+files, descriptors and memory beside each guest have to be as they were. Last,
+gocat-net, the process of user networks, tries what it may not do.
 
 Takes 10 to 60 seconds, no privileges, and for the columns hvt and cpl0 /dev/kvm.
-The exit status is 0 only if all attacks were stopped. Nothing is left behind,
+Guests that gocat could not start, for want of memory say, are counted apart. The
+exit status is 0 only if all attacks were stopped. Nothing is left behind,
 also if it is killed.`,
 		Example: `  gocat selftest
   gocat selftest --backend=spt -v
   gocat selftest --format json | jq '.failures'`,
-		Args: cobra.NoArgs,
+		Args: operands,
 		RunE: func(*cobra.Command, []string) error {
-			if format != "table" && format != "json" {
-				return errors.New("--format: want table or json")
-			}
 			of, missing, err := selftestSettings(backend)
 			if err != nil {
 				return err
@@ -44,24 +43,20 @@ also if it is killed.`,
 			return attackSelf(of, missing, format, verbose)
 		},
 	}
-	cmd.Flags().StringVar(&backend, "backend", "", "attack only `spt|hvt` (default both)")
-	cmd.Flags().StringVar(&format, "format", "table", "print `table|json`")
+	cmd.Flags().SortFlags = false
+	choose(cmd, &backend, "backend", "attack only guests of this backend (default both)", "spt", "hvt")
+	formats(cmd, &format, "table", "json")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name every attack")
-	cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"spt", "hvt"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// selftestSettings returns what is to be attacked on this host, and why nothing
-// of hvt is, if it was not asked for and is impossible.
+// selftestSettings returns what to attack on this host. If hvt was not named
+// and cannot run here, it also returns why hvt is left out.
 func selftestSettings(backend string) (of []selftest.Setting, missing error, err error) {
 	spt, hvt := []selftest.Setting{selftest.SPT, selftest.Strict}, []selftest.Setting{selftest.HVT, selftest.CPL0}
 	switch backend {
 	case "spt":
 		return spt, nil, nil
-	case "", "hvt":
-	default:
-		return nil, nil, errors.New("--backend: want spt or hvt")
 	}
 	err = kvmhvt.Available()
 	switch {
@@ -77,8 +72,7 @@ func selftestSettings(backend string) (of []selftest.Setting, missing error, err
 	return hvt, nil, nil
 }
 
-// attackSelf tries all attacks on the given settings and prints what became of
-// them.
+// attackSelf tries all attacks on the given settings and prints their outcome.
 func attackSelf(of []selftest.Setting, missing error, format string, verbose bool) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -102,7 +96,13 @@ func attackSelf(of []selftest.Setting, missing error, format string, verbose boo
 		return err
 	}
 	out.add(table)
-	print := func(w io.Writer) error { return printSelftest(w, table, missing) }
+	out.Network = attackNetwork()
+	print := func(w io.Writer) error {
+		if err := printSelftest(w, table, missing); err != nil {
+			return err
+		}
+		return out.Network.print(w, verbose)
+	}
 	if format == "json" {
 		err = errors.Join(printJSON(out), err)
 	} else {
@@ -111,10 +111,17 @@ func attackSelf(of []selftest.Setting, missing error, format string, verbose boo
 	if n := len(table.Failures); n > 0 && err == nil {
 		err = fmt.Errorf("%d of %d attacks were not stopped", n, table.Tried)
 	}
+	if err == nil {
+		err = out.Network.err()
+	}
+	if n := len(table.NotStarted); n > 0 && err == nil {
+		err = fmt.Errorf("%d of %d guests could not be started, so nobody knows: %w", n, table.Tried, table.NotStarted[0].Err)
+	}
 	return err
 }
 
-// printSelftest prints the table, what was not stopped, and a sum.
+// printSelftest prints the table, the attacks that were not stopped, and a
+// total.
 func printSelftest(w io.Writer, t *selftest.Table, missing error) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	p := printer{w: tw}
@@ -141,24 +148,30 @@ func printSelftest(w io.Writer, t *selftest.Table, missing error) error {
 		return err
 	}
 	p.w = w
+	for _, f := range t.NotStarted {
+		p.printf("not started: %v: %s: %s: %v\n", f.Setting, f.Group, f.Name, f.Err)
+	}
 	for _, f := range t.Failures {
 		p.printf("NOT STOPPED: %v: %s: %s: %v\n", f.Setting, f.Group, f.Name, f.Err)
 	}
 	if missing != nil {
 		p.printf("%v\n", missing)
 	}
-	p.printf("%d attacks, %d stopped\n", t.Tried, t.Tried-len(t.Failures))
+	p.printf("%d attacks, %d stopped\n", t.Tried, t.Tried-len(t.Failures)-len(t.NotStarted))
 	return p.err
 }
 
 // selftestDescription is the outcome as JSON.
 type selftestDescription struct {
-	Tried    int                 `json:"tried"`
-	Stopped  int                 `json:"stopped"`
-	Missing  string              `json:"missing,omitempty"` // why nothing of hvt was tried
-	Rows     []selftestRow       `json:"rows"`
-	Failures []attackDescription `json:"failures"`
-	Attacks  []attackDescription `json:"attacks,omitempty"`
+	Tried   int    `json:"tried"`
+	Stopped int    `json:"stopped"`
+	Missing string `json:"missing,omitempty"` // why nothing of hvt was tried
+	// NotStarted are attacks whose guests gocat did not run.
+	NotStarted []attackDescription `json:"notStarted,omitempty"`
+	Rows       []selftestRow       `json:"rows"`
+	Failures   []attackDescription `json:"failures"`
+	Attacks    []attackDescription `json:"attacks,omitempty"`
+	Network    *networkDescription `json:"network"`
 }
 
 type selftestRow struct {
@@ -198,12 +211,15 @@ func describeAttack(r selftest.Result) attackDescription {
 }
 
 func (d *selftestDescription) add(t *selftest.Table) {
-	d.Tried, d.Stopped = t.Tried, t.Tried-len(t.Failures)
+	d.Tried, d.Stopped = t.Tried, t.Tried-len(t.Failures)-len(t.NotStarted)
+	for _, f := range t.NotStarted {
+		d.NotStarted = append(d.NotStarted, describeAttack(f))
+	}
 	for _, row := range t.Rows {
 		one := selftestRow{row.Group, map[string]selftestCell{}}
 		for _, s := range t.Settings {
 			if c := row.Cells[s]; c.Tried > 0 {
-				one.On[s.String()] = selftestCell{c.Tried, c.Tried - c.Failed, c.Words}
+				one.On[s.String()] = selftestCell{c.Tried, c.Tried - c.Failed - c.NotStarted, c.Words}
 			}
 		}
 		d.Rows = append(d.Rows, one)

@@ -21,6 +21,7 @@ import (
 
 // TestSelftest has the command's own: package selftest tests the attacks.
 func TestSelftest(t *testing.T) {
+	testhost.Slow(t)
 	forAll(t)
 	r := call{nobody: os.Geteuid() == 0, dir: "/", args: []string{"selftest", "--backend=spt", "--format=json", "-v"}}.run(t)
 	var d selftestDescription
@@ -89,6 +90,7 @@ no hvt guests
 
 // TestSelftestKilled kills the command: nothing of it is left.
 func TestSelftestKilled(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT} {
 		temp := t.TempDir()
 		cmd := exec.Command(program, "selftest")

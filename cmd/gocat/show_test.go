@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"gocat/internal/image"
 )
@@ -51,6 +53,30 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// Of a sealed guest inspect shows what it was made of, and gocat run says what it is.
+func TestInspectSealed(t *testing.T) {
+	disk := file(t, "disk", make([]byte, 4096))
+	path := kernel(t, exiting(0, image.Entry{Name: "service", Type: image.Net}, image.Entry{Name: "storage", Type: image.Block}))
+	sealed := t.TempDir() + "/sealed"
+	gocat(t, "seal", "-o", sealed, "--mem=4", "--name=box", "--net:service=tap9", "--net-mac=service=02:00:00:00:00:01", "--block:storage="+disk, path, "--password=\x1b[31m").wantSuccess(t)
+	text := gocat(t, "inspect", sealed).wantSuccess(t).stdout
+	for _, want := range []string{
+		sealed + ": a sealed guest, an executable for Linux.", "process     box\n", "memory      4 MB\n", `arguments   --password=\x1b[31m`,
+		"net         service=tap9, mac 02:00:00:00:00:01, mtu 1500\n", "block       storage=" + disk + ", 4096 bytes in blocks of 512\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	d := parse[struct {
+		Sealed []struct{ Name, Value string }
+	}](t, gocat(t, "inspect", "--format=json", sealed))
+	if len(d.Sealed) != 7 || d.Sealed[4].Value != "--password=\x1b[31m" {
+		t.Errorf("%+v", d)
+	}
+	gocat(t, "run", sealed).wantError(t, "gocat", "a sealed guest is no image, but a program: run it itself")
+}
+
 func TestPolicy(t *testing.T) {
 	disk := file(t, "disk", make([]byte, 4096))
 	path := kernel(t, exiting(0, image.Entry{Name: "service", Type: image.Net}, image.Entry{Name: "storage", Type: image.Block}))
@@ -89,6 +115,7 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	type check struct{ Check, Status, Found string }
 	checks := parse[[]check](t, gocat(t, "doctor", "--format=json"))
 	lines := strings.Split(strings.TrimSpace(gocat(t, "doctor").wantSuccess(t).stdout), "\n")
@@ -110,7 +137,44 @@ func TestVersion(t *testing.T) {
 }
 
 // Every command has help with an example, and says so if it cannot be printed.
+// The help of every command has an example and fits a terminal of 80 columns.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	var check func(words ...string)
+	check = func(words ...string) {
+		cmd, _, err := root().Find(words)
+		if err != nil || cmd.Hidden {
+			return
+		}
+		help := gocat(t, append(words, "--help")...).wantSuccess(t).stdout
+		if !strings.Contains(help, "Examples:") {
+			t.Errorf("%q: no example in\n%s", words, help)
+		}
+		for line := range strings.Lines(help) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%q: a line of %d columns: %s", words, n, line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			check(append(slices.Clip(words), sub.Name())...)
+		}
+	}
+	check()
+}
+
+func TestWrap(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"one two three", "one two\nthree"}, {"a\nb", "a b"}, {"a\n\nb", "a\n\nb"}, {"a\n  b c d e f\ng", "a\n  b c d e f\ng"},
+		{"muchtoolong x", "muchtoolong\nx"}, {"", ""}, {"ééé ééé x", "ééé ééé\nx"},
+	} {
+		if got := wrap(test.in, 8); got != test.want {
+			t.Errorf("%q: %q, want %q", test.in, got, test.want)
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	for _, cmd := range root().Commands() {
 		if cmd.Hidden {
 			continue
@@ -134,7 +198,7 @@ func TestHelp(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	for _, test := range []struct{ words, want string }{
 		{"se", "seal "}, {"run --backend=", "spt hvt :4"}, {"run --backend=h", "hvt :4"}, {"seal --guest ", "advanced simple :4"},
-		{"policy --format r", "raw :4"}, {"run --net-m", "--net-mac --net-mtu :0"}, {"run ", ":0"}, {"run k --x=", ":0"},
+		{"policy --format r", "raw :4"}, {"run --net-m", "--net-mac --net-mtu :4"}, {"run -- --net-m", ":0"}, {"run k --net-m", ":0"}, {"run k -", ":0"}, {"trace -o x --summ", "--summary :4"}, {"seal k --", ":0"}, {"run ", ":0"}, {"run k --x=", ":0"},
 		{"doctor --format ", "text json :4"}, {"guest ", "advanced simple :4"}, {"help ru", "run "},
 	} {
 		args := append([]string{"__complete"}, strings.Split(test.words, " ")...)

@@ -11,8 +11,8 @@ import (
 // quit has SIGQUIT until a command has a use of its own for it.
 var quit = make(chan os.Signal, 1)
 
-// endOnQuit ends the process on SIGQUIT, as ^\ sends it, where a Go program would
-// print what all its goroutines do.
+// endOnQuit ends the process on SIGQUIT (^\ on a terminal), instead of printing
+// all goroutines as Go programs do.
 func endOnQuit() {
 	if signal.Ignored(syscall.SIGQUIT) {
 		return
@@ -21,8 +21,8 @@ func endOnQuit() {
 	go func() { os.Exit(statusOf(<-quit)) }()
 }
 
-// endings returns a channel on which signals come that ask a process to end, from
-// now on, but none that it was started with ignored, as by nohup.
+// endings returns a channel that from now on gets the signals that ask a process
+// to end, except those that were ignored when it started, as nohup does.
 func endings() chan os.Signal {
 	signal.Stop(quit)
 	signals := make(chan os.Signal, 1)
@@ -35,9 +35,9 @@ func endings() chan os.Signal {
 }
 
 // untilSignal returns a context that ends when a signal asks the process to end.
-// A second one, not before a second later, ends the process at once: timeout(1)
-// sends two. Function stop ends all that and returns the signal, or nil if none
-// came.
+// A second one, not before a second later, ends the process immediately:
+// timeout(1) sends two. Function stop ends all that and returns the signal, or
+// nil if none came.
 func untilSignal() (ctx context.Context, stop func() os.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, caught := endings(), make(chan os.Signal, 1)

@@ -9,13 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
 // What the filter forbids kills under a trace as well, and the call is shown:
-// whether the fault reporter tells of it or the kernel kills at once.
+// whether the fault reporter reports it or the kernel kills immediately.
 func TestTraceForbidden(t *testing.T) {
 	forbidden := exiting(0)
 	forbidden.Segments[0].Data = []byte{0xb8, 39, 0, 0, 0, 0xbf, 7, 0, 0, 0, 0x0f, 0x05} // getpid(7)
@@ -62,20 +62,21 @@ func TestTraceForbidden(t *testing.T) {
 
 // Not one of 100000 calls is lost.
 func TestTraceNothingLost(t *testing.T) {
+	testhost.Slow(t)
 	const calls = 100000
 	word := binary.LittleEndian.AppendUint32
 	backends(t, func(t *testing.T, backend string) {
 		// mov $228,%eax; mov $1,%edi; mov $Scratch,%esi; syscall
 		target, line := image.SPT, " clock_gettime(monotonic) = OK, "
-		body := append(word([]byte{0xb8, 228, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe}, guest.Scratch), 0x0f, 0x05)
+		body := append(word([]byte{0xb8, 228, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe}, guests.Scratch), 0x0f, 0x05)
 		if backend == "hvt" {
 			// mov $Scratch,%eax; mov $0x501,%dx; out %eax,(%dx)
 			target, line = image.HVT, " walltime() = OK, "
-			body = append(word([]byte{0xb8}, guest.Scratch), 0x66, 0xba, 0x01, 0x05, 0xef)
+			body = append(word([]byte{0xb8}, guests.Scratch), 0x66, 0xba, 0x01, 0x05, 0xef)
 		}
 		code := append(word([]byte{0x53, 0xbb}, calls), body...)              // push %rbx; mov $calls,%ebx; body
 		code = append(code, 0xff, 0xcb, 0x75, byte(-len(body)-4), 0x5b, 0xc3) // dec %ebx; jnz body; pop %rbx; ret
-		path := probe(t, target, func(p *guest.Probe) { p.Do(p.Execute(guest.N(p.Code(code)))) })
+		path := probe(t, target, func(p *guests.Probe) { p.Do(p.Execute(guests.N(p.Code(code)))) })
 		r := gocat(t, "trace", path)
 		if got := strings.Count(r.stderr, line); r.status != 0 || got != calls || strings.Count(r.stderr, "\n") != calls+2 {
 			t.Errorf("status %d, %d lines, %d calls, want %d", r.status, strings.Count(r.stderr, "\n"), got, calls)
@@ -88,13 +89,13 @@ func TestTraceNothingLost(t *testing.T) {
 func TestTraceHostile(t *testing.T) {
 	needKVM(t)
 	const forged = "  0.000001 halt(status 0)\n"
-	path := probe(t, image.HVT, func(p *guest.Probe) {
+	path := probe(t, image.HVT, func(p *guests.Probe) {
 		p.Do(p.Puts(forged))
 		for _, handle := range []uint64{0, 2, 63, 64, 1 << 63} {
-			p.Hypercall(7, guest.Scratch, guest.N(handle), guest.N(guest.Scratch), guest.N(16))
+			p.Hypercall(7, guests.Scratch, guests.N(handle), guests.N(guests.Scratch), guests.N(16))
 		}
-		p.Hypercall(5, guest.Scratch, guest.N(1), guest.N(1<<63), guest.N(guest.Scratch), guest.N(1<<63))
-		p.Hypercall(7, guest.Scratch, guest.N(1), guest.N(1<<40), guest.N(^uint64(0)))
+		p.Hypercall(5, guests.Scratch, guests.N(1), guests.N(1<<63), guests.N(guests.Scratch), guests.N(1<<63))
+		p.Hypercall(7, guests.Scratch, guests.N(1), guests.N(1<<40), guests.N(^uint64(0)))
 	}, image.Entry{Name: "console", Type: image.Net})
 	out := filepath.Join(t.TempDir(), "trace")
 	r := gocat(t, "trace", "-o", out, "--net:console=@0", path)
@@ -116,17 +117,17 @@ func TestTraceHostile(t *testing.T) {
 // A hostile spt guest: pointers to nowhere, where the trace looks as well, times
 // out of range, and a call by way of the stub's instruction, after which it dies.
 func TestTraceHostileSPT(t *testing.T) {
-	nowhere, epoll, timer := guest.N(^uint64(7)), guest.Boot32(32), guest.Boot32(36)
-	path := probe(t, image.SPT, func(p *guest.Probe) {
-		p.Do(p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guest.N(1), nowhere, guest.N(0)).Equals(guest.Errno(uint64(unix.EFAULT)), 2),
-			p.Store64(guest.N(guest.Scratch+16), guest.N(1<<63-1)), p.Store64(guest.N(guest.Scratch+24), guest.N(999999999)),
-			p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guest.N(1), guest.N(guest.Scratch), guest.N(0)).Equals(guest.N(0), 3),
-			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, nowhere, guest.N(1<<31-1), guest.N(0), guest.N(0)).Differs(guest.N(0), 4),
-			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, guest.N(guest.Scratch), guest.N(1000), guest.N(1), guest.N(0)).Equals(guest.N(1), 5),
-			p.Syscall(unix.SYS_CLOCK_GETTIME, guest.N(1), nowhere).Equals(guest.Errno(uint64(unix.EFAULT)), 6),
-			p.Syscall(unix.SYS_WRITE, guest.N(1), nowhere, guest.N(^uint64(0))).Equals(guest.Errno(uint64(unix.EFAULT)), 7))
-		read := p.Syscall(unix.SYS_READ, guest.N(0), guest.N(guest.Scratch), guest.N(5))
-		read.Code, read.AX = guest.N(0x10000), guest.N(unix.SYS_READ)
+	nowhere, epoll, timer := guests.N(^uint64(7)), guests.Boot32(32), guests.Boot32(36)
+	path := probe(t, image.SPT, func(p *guests.Probe) {
+		p.Do(p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guests.N(1), nowhere, guests.N(0)).Equals(guests.Errno(uint64(unix.EFAULT)), 2),
+			p.Store64(guests.N(guests.Scratch+16), guests.N(1<<63-1)), p.Store64(guests.N(guests.Scratch+24), guests.N(999999999)),
+			p.Syscall(unix.SYS_TIMERFD_SETTIME, timer, guests.N(1), guests.N(guests.Scratch), guests.N(0)).Equals(guests.N(0), 3),
+			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, nowhere, guests.N(1<<31-1), guests.N(0), guests.N(0)).Differs(guests.N(0), 4),
+			p.Syscall(unix.SYS_EPOLL_PWAIT, epoll, guests.N(guests.Scratch), guests.N(1000), guests.N(1), guests.N(0)).Equals(guests.N(1), 5),
+			p.Syscall(unix.SYS_CLOCK_GETTIME, guests.N(1), nowhere).Equals(guests.Errno(uint64(unix.EFAULT)), 6),
+			p.Syscall(unix.SYS_WRITE, guests.N(1), nowhere, guests.N(^uint64(0))).Equals(guests.Errno(uint64(unix.EFAULT)), 7))
+		read := p.Syscall(unix.SYS_READ, guests.N(0), guests.N(guests.Scratch), guests.N(5))
+		read.Code, read.AX = guests.N(0x10000), guests.N(unix.SYS_READ)
 		p.Do(read)
 	}, image.Entry{Name: "in", Type: image.Net})
 	r := gocat(t, "trace", "--quiet-faults", "--net:in=@0", path)
@@ -147,8 +148,8 @@ func TestTraceSetup(t *testing.T) {
 	}
 	wantLines(t, r.stderr, "exit_group(status 5)", "exited with status 5")
 	r = gocat(t, "trace", "--setup", path)
-	wantLines(t, r.stderr, "setup munmap(", "setup mmap(", "setup prctl(", "setup seccomp(0x1, 0x0, ", "exit_group(status 5)")
-	_, after, _ := strings.Cut(r.stderr, "setup seccomp(")
+	wantLines(t, r.stderr, "setup mmap(", "setup munmap(", "setup prctl(", "setup seccomp(0x1, 0x0, ", "setup getpid() = error 4095", "exit_group(status 5)")
+	_, after, _ := strings.Cut(r.stderr, "setup getpid() = error 4095")
 	if r.status != 5 || strings.Contains(after, "setup") {
 		t.Errorf("status %d: %s", r.status, r.stderr)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -34,9 +34,9 @@ func backends(t *testing.T, test func(t *testing.T, backend string)) {
 }
 
 // probe writes the image of a probe for a target.
-func probe(t testing.TB, target image.Target, steps func(*guest.Probe), devices ...image.Entry) string {
+func probe(t testing.TB, target image.Target, steps func(*guests.Probe), devices ...image.Entry) string {
 	t.Helper()
-	p := guest.NewProbe(target, devices...)
+	p := guests.NewProbe(target, devices...)
 	steps(p)
 	b, err := p.Image()
 	if err != nil {
@@ -198,7 +198,7 @@ func (p *traced) child(t testing.TB) int {
 	return 0
 }
 
-// A trace that is killed leaves no guest behind, whatever that does.
+// A trace that is killed leaves no guest running, whatever the guest does.
 func TestTraceKilled(t *testing.T) {
 	backends(t, func(t *testing.T, backend string) {
 		for _, spins := range []bool{false, true} {
@@ -206,8 +206,8 @@ func TestTraceKilled(t *testing.T) {
 			ready := traceCalls[backend].poll
 			if spins {
 				target := map[string]image.Target{"spt": image.SPT, "hvt": image.HVT}[backend]
-				args = []string{probe(t, target, func(p *guest.Probe) {
-					p.Do(p.Puts("ready\n"), p.Execute(guest.N(p.Code([]byte{0xeb, 0xfe})))) // jmp .
+				args = []string{probe(t, target, func(p *guests.Probe) {
+					p.Do(p.Puts("ready\n"), p.Execute(guests.N(p.Code([]byte{0xeb, 0xfe})))) // jmp .
 				})}
 				ready = "= OK, 6 bytes"
 			}
@@ -221,7 +221,7 @@ func TestTraceKilled(t *testing.T) {
 			p.cmd.Process.Kill()
 			p.wait()
 			// A pidfd can be read once its process has ended.
-			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10000); n != 1 {
+			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000); n != 1 {
 				unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 				t.Errorf("spins %v: the guest's process still runs: %v", spins, err)
 			}
@@ -231,6 +231,7 @@ func TestTraceKilled(t *testing.T) {
 
 // Signals that ask gocat to end do so to the guest, whose status is passed on.
 func TestTraceSignals(t *testing.T) {
+	t.Parallel()
 	backends(t, func(t *testing.T, backend string) {
 		for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
 			p := startTrace(t, "--backend="+backend)
@@ -333,7 +334,7 @@ func TestTraceErrors(t *testing.T) {
 	gocat(t, "trace", "-o", "/nowhere/trace").wantError(t, "gocat", "/nowhere/trace")
 	gocat(t, "trace", "nowhere.spt").wantError(t, "gocat", "could not open")
 	gocat(t, "trace", "--net:stdin=@63").wantError(t, "gocat", "descriptor 63 is not open")
-	gocat(t, "tend").wantError(t, "gocat", "gocat trace uses this command")
+	gocat(t, "tend").wantError(t, "gocat", "gocat uses this command itself")
 	backends(t, func(t *testing.T, backend string) {
 		r := gocat(t, "trace", "-o", "/dev/full", "--backend="+backend)
 		r.wantError(t, "gocat", "no space left on device")

@@ -3,34 +3,30 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"gocat/internal/version"
 )
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Say which gocat this is",
-		Example: "  gocat version",
-		Args:    cobra.NoArgs,
+	var format string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Say which gocat this is",
+		Example: `  gocat version
+  gocat version --format json | jq -r .version`,
+		Args: operands,
 		RunE: func(*cobra.Command, []string) error {
+			if format == "json" {
+				return printJSON(version.Get())
+			}
 			return results(func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, version())
+				_, err := fmt.Fprintln(w, version.String())
 				return err
 			})
 		},
 	}
-}
-
-// version names this build and what it tends.
-func version() string {
-	v, toolchain := "(devel)", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			v = info.Main.Version
-		}
-		toolchain = ", built with " + info.GoVersion
-	}
-	return "gocat " + v + " for Solo5 ABI versions 1 and 2" + toolchain
+	formats(cmd, &format, "text", "json")
+	return cmd
 }

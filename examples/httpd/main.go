@@ -59,12 +59,11 @@ func handler() http.Handler {
 		fmt.Fprintln(w, "Hello from a Go program without an operating system")
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
-			return
+		http.NewResponseController(w).EnableFullDuplex() // answers while there is more to read
+		const most = 128 << 20
+		if _, err := io.Copy(w, http.MaxBytesReader(w, r.Body, most)); err != nil {
+			panic(http.ErrAbortHandler)
 		}
-		w.Write(body)
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats

@@ -38,6 +38,13 @@ func listen(device string, prefix netip.Prefix, router netip.Addr, port uint16) 
 		NetworkProtocols:   []stack.NetworkProtocolFactory{arp.NewProtocol, ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{icmp.NewProtocol4, tcp.NewProtocol},
 	})
+	// Windows of at most 64 KiB are announced to the byte. Of larger ones this version of
+	// gVisor forgets the rest of a unit, and with it acknowledgements: two sides that both
+	// send and have full buffers would wait for ever.
+	window := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4096, Default: 65535, Max: 65535}
+	if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, &window); err != nil {
+		return nil, fmt.Errorf("receive buffer: %v", err)
+	}
 	if err := s.CreateNIC(nic, ethernet.New(l)); err != nil {
 		return nil, fmt.Errorf("network device %s: %v", device, err)
 	}

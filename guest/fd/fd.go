@@ -1,5 +1,5 @@
-// Package fd is a network device of a unikernel used as what it often is: a
-// descriptor that the tender inherited, a pipe or a file.
+// Package fd uses a unikernel's network device as what it often is: a
+// descriptor that the tender inherited, such as a pipe or a file.
 package fd
 
 import (
@@ -25,8 +25,17 @@ func Open(name string) (*FD, error) {
 func (f *FD) Device() solo5.Device { return f.dev }
 
 // Read reads what there is, at most len(p) bytes, waiting until there is
-// something. At the end of the file it returns 0 and no error, as read(2) does.
-func (f *FD) Read(p []byte) (int, error) { return solo5.NetWait(f.dev.Handle, p) }
+// something. At the end of the file the error is io.EOF.
+func (f *FD) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := solo5.NetWait(f.dev.Handle, p)
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
 
 // Write writes all of p.
 func (f *FD) Write(p []byte) (int, error) {
@@ -39,17 +48,4 @@ func (f *FD) Write(p []byte) (int, error) {
 		done += n
 	}
 	return done, nil
-}
-
-// Reader returns f as an io.Reader, whose end is io.EOF.
-func (f *FD) Reader() io.Reader { return reader{f} }
-
-type reader struct{ f *FD }
-
-func (r reader) Read(p []byte) (int, error) {
-	n, err := r.f.Read(p)
-	if n == 0 && err == nil && len(p) > 0 {
-		err = io.EOF
-	}
-	return n, err
 }

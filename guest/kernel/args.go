@@ -1,9 +1,11 @@
 package kernel
 
+import "gocat/internal/abi"
+
 // Limits of the command line: HVT_CMDLINE_SIZE and SPT_CMDLINE_SIZE, and how
 // many words fit into it.
 const (
-	maxCmdline = 8192
+	maxCmdline = abi.CmdlineSize
 	maxWords   = maxCmdline / 2
 )
 
@@ -71,9 +73,13 @@ const (
 	logPrefix = "--solo5:" // as Solo5's bindings have it: quiet, error, warn, info, debug
 	envPrefix = "--env:"   // NAME=VALUE, for the program's environment
 
+	endOfWords = "--\x00" // ends them in an image with sockets, which knows more of them
+
 	programName   = "unikernel\x00"
 	logVariable   = "SOLO5=" // not longer than logPrefix, which it overwrites
 	limitVariable = "GOMEMLIMIT="
+	homeVariable  = "HOME=/root\x00"
+	userVariable  = "USER=root\x00"
 )
 
 // prefix says whether the word at addr begins with p.
@@ -98,15 +104,27 @@ const (
 //
 // The environment holds the words --env:NAME=VALUE that come first on the
 // command line, SOLO5=quiet and so on for --solo5:quiet among them, and after
-// them, so that they override it, a GOMEMLIMIT of seven eighths of the memory:
-// more than there is cannot be had, so the collector has to work harder as the
-// program gets near to it.
+// them, so that they override it, HOME, USER and a GOMEMLIMIT of seven eighths of the
+// memory, or what arenas of the heap can be had of it: more than there is cannot be
+// had, so the collector has to work harder as the program gets near to it.
 func firstStack() uintptr {
 	at := stackTop - maxCmdline
 	text := at
 	split(cmdline, text)
-	own := 0
-	for own < nWords && (prefix(text+uintptr(words[own]), logPrefix) || prefix(text+uintptr(words[own]), envPrefix)) {
+	own, variables := 0, 0
+	forgetNetWords()
+	for own < nWords {
+		w := text + uintptr(words[own])
+		if withSockets && forNet(w) {
+			keepNetWord(w)
+		} else if prefix(w, logPrefix) || prefix(w, envPrefix) {
+			variables++
+		} else {
+			break
+		}
+		own++
+	}
+	if withSockets && own < nWords && prefix(text+uintptr(words[own]), endOfWords) {
 		own++
 	}
 
@@ -119,10 +137,15 @@ func firstStack() uintptr {
 	at -= 32
 	limit := at
 	move(limit, address(limitVariable), uintptr(len(limitVariable)))
-	number(limit+uintptr(len(limitVariable)), uint64(memory.limit-memory.base)/8*7)
+	from, to := arenas(memory.base, memory.limit)
+	most := (memory.limit - memory.base) / 8 * 7
+	if from < to {
+		most = min(most, to-from)
+	}
+	number(limit+uintptr(len(limitVariable)), uint64(most))
 
 	// What follows is an array of addresses, written from its start.
-	n := 1 + 1 + (nWords - own) + 1 + own + 1 + 1 + 6
+	n := 1 + 1 + (nWords - own) + 1 + variables + 3 + 1 + 6
 	at = (at - uintptr(n)*8) &^ 15
 	sp := at
 	put := func(v uintptr) {
@@ -141,10 +164,12 @@ func firstStack() uintptr {
 			w += uintptr(len(logPrefix) - len(logVariable))
 			move(w, address(logVariable), uintptr(len(logVariable)))
 			put(w)
-		} else {
+		} else if prefix(w, envPrefix) {
 			put(w + uintptr(len(envPrefix)))
 		}
 	}
+	put(address(homeVariable)) // of two of a name the first counts
+	put(address(userVariable))
 	put(limit)
 	put(0)
 	put(auxPageSize)

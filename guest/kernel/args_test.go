@@ -62,6 +62,9 @@ func TestArguments(t *testing.T) {
 		{"--solo5:quiet --env:GODEBUG=x=1 -l netif:quiet", []string{"-l", "netif:quiet"}, []string{"SOLO5=quiet", "GODEBUG=x=1"}},
 		{"a --solo5:quiet", []string{"a", "--solo5:quiet"}, nil},
 		{`"--env:A=b c" d`, []string{"d"}, []string{"A=b c"}},
+		{"--ipv4=10.0.0.2/24 --env:A=b --nameserver=10.0.0.1 d --ipv4=x", []string{"d", "--ipv4=x"}, []string{"A=b"}},
+		{"--env:A=b -- --ipv4=x -- y", []string{"--ipv4=x", "--", "y"}, []string{"A=b"}},
+		{"--ipv4x=1", []string{"--ipv4x=1"}, nil},
 		{strings.Repeat("x ", 4095), strings.Fields(strings.Repeat("x ", 4095)), nil},
 		{strings.Repeat("y", 8191), []string{strings.Repeat("y", 8191)}, nil},
 	} {
@@ -70,7 +73,7 @@ func TestArguments(t *testing.T) {
 		if want := append([]string{"unikernel"}, c.args...); !reflect.DeepEqual(s.args, want) {
 			t.Errorf("%.50q: arguments %.200q", c.line, s.args)
 		}
-		if n := len(c.env); len(s.env) != n+1 || n > 0 && !reflect.DeepEqual(s.env[:n], c.env) || !strings.HasPrefix(s.env[n], "GOMEMLIMIT=") {
+		if n := len(c.env); len(s.env) != n+3 || s.env[n] != "HOME=/root" || s.env[n+1] != "USER=root" || n > 0 && !reflect.DeepEqual(s.env[:n], c.env) || !strings.HasPrefix(s.env[n+2], "GOMEMLIMIT=") {
 			t.Errorf("%.50q: environment %q", c.line, s.env)
 		}
 		if s.pageSize != pageSize || s.random[0] == 0 {
@@ -86,8 +89,8 @@ func FuzzQuotedArguments(f *testing.F) {
 		args := []string{a, b, c}
 		inv := &tender.Invocation{Options: &tender.Options{}, Args: args}
 		inv.Quote = true
-		line := inv.CommandLine()
-		if strings.Contains(line, "\x00") || len(line) >= maxCmdline || strings.HasPrefix(a, "--solo5:") || strings.HasPrefix(a, "--env:") {
+		line := "-- " + inv.CommandLine()
+		if strings.Contains(line, "\x00") || len(line) >= maxCmdline {
 			return
 		}
 		boot(t, targetHVT, line)

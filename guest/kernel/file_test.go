@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"gocat/internal/abi"
 )
 
 // str is what a string of n bytes at p says.
@@ -37,18 +39,20 @@ func TestOpen(t *testing.T) {
 		{"/dev/null", 3, modeChar},
 		{"/dev/solo5/stdin", 4, modeChar},
 		{"/dev/solo5/disk", 5, modeBlock},
-		{"/dev/solo5/", errNOENT, 0},
+		{"/dev/solo5/", errISDIR, modeDir | 0o111},
 		{"/dev/solo5/dis", errNOENT, 0},
 		{"/dev/solo5/disk2", errNOENT, 0},
-		{"/dev/solo5/" + strings.Repeat("x", 5000), errNOENT, 0},
-		{"/etc/passwd", errNOENT, 0},
+		{"/dev/solo5/" + strings.Repeat("x", 256), errNAMETOOLONG, 0},
+		{"/dev/solo5/" + strings.Repeat("x", 5000), errNAMETOOLONG, 0},
+		{"/etc/shadow", errNOENT, 0},
+		{"/dev/null/x", errNOTDIR, 0},
 		{"", errNOENT, 0},
 	} {
 		if got := result(sysOpenat, at, text(t, c.path), 2); got != c.want {
 			t.Errorf("open %.20q: %d, expected %d", c.path, got, c.want)
 		}
 		st := buffer(t, statSize)
-		if got := result(sysNewfstatat, at, text(t, c.path), uint64(st)); got != min(c.want, 0) {
+		if got := result(sysNewfstatat, at, text(t, c.path), uint64(st)); got != min(c.want, 0) && c.mode == 0 {
 			t.Errorf("stat %.20q: %d", c.path, got)
 		}
 		if mode := load32(st+statMode) &^ modeRW; mode != c.mode {
@@ -56,7 +60,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	n := int64(6)
-	for ; result(sysOpenat, at, text(t, "/dev/null"), 0) == n; n++ {
+	for null := text(t, "/dev/null"); result(sysOpenat, at, null, 0) == n; n++ {
 	}
 	if n != maxFiles {
 		t.Errorf("%d descriptors, expected %d", n, maxFiles)
@@ -127,113 +131,6 @@ func TestStdinEdges(t *testing.T) {
 	})
 }
 
-// A thread that writes to an eventfd wakes one that waits in epoll_pwait.
-func TestEventFD(t *testing.T) {
-	both(t, func(t *testing.T, w *host) {
-		ev, one := uint64(buffer(t, epollEvent)), uint64(buffer(t, 8))
-		store64(uintptr(one), 1)
-		ep, fd := uint64(result(sysEpollCreate, 0)), uint64(result(sysEventFD, 0, openNonblk))
-		store32(uintptr(ev), epollIn)
-		result(sysEpollControl, ep, epollAdd, fd, ev)
-		child := spawn(t)
-		th := call(sysEpollWait, ep, ev, 1, 1<<64-1)
-		nowRuns(t, child)
-		if got := result(sysWrite, fd, one, 8); got != 8 {
-			t.Errorf("write: %d", got)
-		}
-		call(sysNanosleep, timespecOf(t, 1000))
-		nowRuns(t, 0)
-		if th.rax != 1 {
-			t.Errorf("%d events", int64(th.rax))
-		}
-		if got := result(sysRead, fd, one, 8); got != 8 || load64(uintptr(one)) != 1 {
-			t.Errorf("read: %d, count %d", got, load64(uintptr(one)))
-		}
-		if got := result(sysRead, fd, one, 8); got != errAGAIN {
-			t.Errorf("read of an empty one: %d", got)
-		}
-	})
-}
-
-// A pipe against a buffer, with transfers of random sizes.
-func TestPipe(t *testing.T) {
-	boot(t, targetSPT, "")
-	rnd := rand.New(rand.NewPCG(5, 6))
-	fds := uint64(buffer(t, 8))
-	before := memory
-	if got := result(sysPipe2, fds, openNonblk); got != 0 {
-		t.Fatal(got)
-	}
-	r, w := uint64(load32(uintptr(fds))), uint64(load32(uintptr(fds)+4))
-	p := uint64(buffer(t, 2*pipeSize))
-	var model stdbytes.Buffer
-	next := byte(0)
-	for step := range 5000 {
-		n := uint64(rnd.IntN(pipeSize))
-		if rnd.IntN(2) == 0 {
-			for i := range n {
-				store8(uintptr(p+i), next+byte(i))
-			}
-			got := result(sysWrite, w, p, n)
-			if room := pipeSize - model.Len(); got > int64(room) || got == errAGAIN && room > pageSize {
-				t.Fatalf("step %d: wrote %d of %d bytes with room for %d", step, got, n, room)
-			}
-			if got > 0 {
-				model.Write(bytes(uintptr(p), uintptr(got)))
-				next += byte(got)
-			}
-		} else if got := result(sysRead, r, p, n); got > 0 {
-			if want := model.Next(int(got)); str(p, got) != string(want) {
-				t.Fatalf("step %d: read something else", step)
-			}
-		} else if n > 0 && (got != errAGAIN || model.Len() > 0) {
-			t.Fatalf("step %d: read %d, and there are %d bytes", step, got, model.Len())
-		}
-	}
-	if got := result(sysClose, w); got != 0 {
-		t.Error("close:", got)
-	}
-	for result(sysRead, r, p, pipeSize) > 0 {
-	}
-	if got := result(sysRead, r, p, 1); got != 0 {
-		t.Errorf("read at the end: %d", got)
-	}
-	result(sysClose, r)
-	munmap(uintptr(p), 2*pipeSize)
-	if memory.n != before.n {
-		t.Errorf("%d regions of memory after a pipe, %d before", memory.n, before.n)
-	}
-}
-
-// A blocking pipe lets threads wait for each other.
-func TestPipeBlocks(t *testing.T) {
-	both(t, func(t *testing.T, w *host) {
-		fds, p := uint64(buffer(t, 8)), uint64(buffer(t, pipeSize))
-		result(sysPipe2, fds, 0)
-		r, wr := uint64(load32(uintptr(fds))), uint64(load32(uintptr(fds)+4))
-		child := spawn(t)
-		reader := call(sysRead, r, p, 100)
-		nowRuns(t, child)
-		result(sysWrite, wr, text(t, "data"), 4)
-		call(sysYield)
-		nowRuns(t, 0)
-		if str(p, int64(reader.rax)) != "data" {
-			t.Errorf("read %d", int64(reader.rax))
-		}
-		if got := result(sysWrite, wr, p, pipeSize); got != pipeSize {
-			t.Fatalf("write: %d", got)
-		}
-		writer := call(sysWrite, wr, p, 10)
-		nowRuns(t, child)
-		result(sysClose, r)
-		call(sysYield)
-		nowRuns(t, 0)
-		if got := int64(writer.rax); got != errPIPE {
-			t.Errorf("write without a reader: %d", got)
-		}
-	})
-}
-
 // Writing to a device that takes nothing waits and tries again.
 func TestDeviceFull(t *testing.T) {
 	both(t, func(t *testing.T, w *host) {
@@ -291,43 +188,43 @@ func TestBlockFile(t *testing.T) {
 func TestSolo5Calls(t *testing.T) {
 	both(t, func(t *testing.T, w *host) {
 		p := uint64(buffer(t, 8192))
-		if got := result(callInfo, p); got != 0 || load64(uintptr(p)) != Target || load64(uintptr(p)+24) != uint64(memory.limit) {
+		if got := result(abi.CallInfo, p); got != 0 || load64(uintptr(p)) != Target || load64(uintptr(p)+24) != uint64(memory.limit) {
 			t.Errorf("info: %d", got)
 		}
 		for h, want := range map[uint64]int64{0: errNOENT, stdinHandle: 0, netHandle: 0, netHandle + 1: errNOENT, 1 << 63: errNOENT} {
-			if got := result(callDevice, h, p); got != want {
+			if got := result(abi.CallDevice, h, p); got != want {
 				t.Errorf("device %d: %d, expected %d", h, got, want)
 			}
 		}
 		for name, c := range map[string][2]int64{
-			"net read of a block device": {result(callNetRead, diskHandle, p, 1), errINVAL},
-			"block read of a net":        {result(callBlockRead, netHandle, 0, p, diskBlock), errINVAL},
-			"block read, size":           {result(callBlockRead, diskHandle, 0, p, 100), errINVAL},
-			"block read, offset":         {result(callBlockRead, diskHandle, 100, p, diskBlock), errINVAL},
-			"block read, end":            {result(callBlockRead, diskHandle, uint64(len(w.block)), p, diskBlock), errINVAL},
-			"block write":                {result(callBlockWrite, diskHandle, diskBlock, p, diskBlock), 0},
-			"net read, nothing there":    {result(callNetRead, netHandle, p, 100), errAGAIN},
-			"net write":                  {result(callNetWrite, netHandle, p, 100), 100},
-			"yield without waiting":      {result(callYield, 0, 1<<netHandle), 0},
-			"unknown":                    {result(sysSolo5+99, 0), errNOSYS},
+			"net read of a block device": {result(abi.CallNetRead, diskHandle, p, 1), errINVAL},
+			"block read of a net":        {result(abi.CallBlockRead, netHandle, 0, p, diskBlock), errINVAL},
+			"block read, size":           {result(abi.CallBlockRead, diskHandle, 0, p, 100), errINVAL},
+			"block read, offset":         {result(abi.CallBlockRead, diskHandle, 100, p, diskBlock), errINVAL},
+			"block read, end":            {result(abi.CallBlockRead, diskHandle, uint64(len(w.block)), p, diskBlock), errINVAL},
+			"block write":                {result(abi.CallBlockWrite, diskHandle, diskBlock, p, diskBlock), 0},
+			"net read, nothing there":    {result(abi.CallNetRead, netHandle, p, 100), errAGAIN},
+			"net write":                  {result(abi.CallNetWrite, netHandle, p, 100), 100},
+			"yield without waiting":      {result(abi.CallYield, 0, 1<<netHandle), 0},
+			"unknown":                    {result(abi.CallDevice+99, 0), errNOSYS},
 		} {
 			if c[0] != c[1] {
 				t.Errorf("%s: %d, expected %d", name, c[0], c[1])
 			}
 		}
 		start := w.now
-		if got := int64(call(callYield, uint64(monotonic()+second), 1<<netHandle).rax); got != 0 || w.now < start+second {
+		if got := int64(call(abi.CallYield, uint64(monotonic()+second), 1<<netHandle).rax); got != 0 || w.now < start+second {
 			t.Errorf("yield: %d after %d ns", got, w.now-start)
 		}
 		w.arrives = []arrival{{w.now + second, netHandle, "packet"}}
-		if got := int64(call(callYield, uint64(monotonic()+9*second), 1<<netHandle).rax); got != 1<<netHandle {
+		if got := int64(call(abi.CallYield, uint64(monotonic()+9*second), 1<<netHandle).rax); got != 1<<netHandle {
 			t.Errorf("yield: %#x", got)
 		}
-		if n := result(callNetRead, netHandle, p, 100); str(p, n) != "packet" {
+		if n := result(abi.CallNetRead, netHandle, p, 100); str(p, n) != "packet" {
 			t.Errorf("read %q", str(p, n))
 		}
 		w.arrives = []arrival{{w.now + second, netHandle, "next"}}
-		if n := int64(call(callWaitRead, netHandle, p, 100).rax); str(p, n) != "next" {
+		if n := int64(call(abi.CallWaitRead, netHandle, p, 100).rax); str(p, n) != "next" {
 			t.Errorf("waited for %q", str(p, n))
 		}
 	})
@@ -342,6 +239,91 @@ func TestUnreadInput(t *testing.T) {
 		call(sysNanosleep, timespecOf(t, 10000000))
 		if d := w.now - start; d < 10000000 || d > 20000000 {
 			t.Errorf("slept %d ns", d)
+		}
+	})
+}
+
+// What dup makes shares the offset, the flags and the lock, as on Linux, and
+// closing one leaves the other.
+func TestDup(t *testing.T) {
+	both(t, func(t *testing.T, w *host) {
+		const at, rw, create, nonblock = 1<<64 - 100, 2, 0x40, 0x800
+		path := text(t, "/tmp/dup")
+		a := uint64(result(sysOpenat, at, path, rw|create, 0o600))
+		b := uint64(result(sysDup, a))
+		if got := result(sysWrite, a, text(t, "abcdef"), 6); got != 6 {
+			t.Fatalf("write: %d", got)
+		}
+		if got := result(sysLseek, b, 0, seekCurrent); got != 6 {
+			t.Errorf("offset of the other: %d", got)
+		}
+		result(sysLseek, b, 2, seekSet)
+		p := uint64(buffer(t, 8))
+		if got := result(sysRead, a, p, 2); got != 2 || str(p, 2) != "cd" {
+			t.Errorf("read: %d %q", got, str(p, 2))
+		}
+		result(sysFcntl, a, fcntlSetFlags, nonblock)
+		if got := result(sysFcntl, b, fcntlGetFlags); got&nonblock == 0 {
+			t.Errorf("flags of the other: %#x", got)
+		}
+		const exclusive, dontWait = 2, 4
+		other := uint64(result(sysOpenat, at, path, rw))
+		result(sysFlock, a, exclusive)
+		result(sysClose, a)
+		if got := result(sysFlock, other, exclusive|dontWait); got != errAGAIN {
+			t.Errorf("a lock that a descriptor still has: %d", got)
+		}
+		if got := result(sysRead, b, p, 8); got != 2 || str(p, 2) != "ef" {
+			t.Errorf("read: %d %q", got, str(p, 2))
+		}
+		if got := result(sysFcntl, b, fcntlDup, 50); got != 50 {
+			t.Errorf("F_DUPFD from 50: %d", got)
+		}
+		result(sysClose, b)
+		result(sysClose, 50)
+		if got := result(sysFlock, other, exclusive|dontWait); got != 0 {
+			t.Errorf("a lock that nobody has: %d", got)
+		}
+	})
+}
+
+func TestDup2(t *testing.T) {
+	both(t, func(t *testing.T, w *host) {
+		const at = 1<<64 - 100
+		fds := buffer(t, 8)
+		if got := result(sysPipe2, uint64(fds), 0); got != 0 {
+			t.Fatalf("pipe2: %d", got)
+		}
+		r, wr := uint64(load32(fds)), uint64(load32(fds+4))
+		for _, c := range []struct {
+			nr, from, to uint64
+			want         int64
+		}{
+			{sysDup2, wr, 2, 2}, {sysDup2, 2, 2, 2}, {sysDup3, 2, 2, errINVAL}, {sysDup2, 99, 2, errBADF},
+			{sysDup2, 2, maxFiles, errBADF}, {sysDup2, wr, 40, 40},
+		} {
+			if got := result(c.nr, c.from, c.to); got != c.want {
+				t.Errorf("%d(%d, %d): %d, expected %d", c.nr, c.from, c.to, got, c.want)
+			}
+		}
+		result(sysWrite, 2, text(t, "error"), 5)
+		p := uint64(buffer(t, 8))
+		if got := result(sysRead, r, p, 8); got != 5 || str(p, 5) != "error" || len(w.console) != 0 {
+			t.Errorf("read: %d %q, console %q", got, str(p, 5), w.console)
+		}
+		// The end comes when the last one that writes is closed.
+		for _, fd := range []uint64{wr, 2, 40} {
+			result(sysFcntl, r, fcntlSetFlags, 0x800)
+			if got := result(sysRead, r, p, 8); got != errAGAIN {
+				t.Errorf("before %d is closed: %d", fd, got)
+			}
+			result(sysClose, fd)
+		}
+		if got := result(sysRead, r, p, 8); got != 0 {
+			t.Errorf("end: %d", got)
+		}
+		if got := result(sysOpenat, at, text(t, "/dev/null"), 0); got != 2 {
+			t.Errorf("the lowest free descriptor: %d", got)
 		}
 	})
 }

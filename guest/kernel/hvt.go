@@ -1,32 +1,20 @@
 package kernel
 
-// Hypercalls: writing the address of the arguments to the port 0x500 plus the
-// number (Solo5 hvt_abi.h). Addresses have 32 bits: guests have at most 4 GiB.
-const (
-	hvtPort       = 0x500
-	hvtWalltime   = 1
-	hvtPuts       = 2
-	hvtPoll       = 3
-	hvtBlockWrite = 4
-	hvtBlockRead  = 5
-	hvtNetWrite   = 6
-	hvtNetRead    = 7
-	hvtHalt       = 8
-)
+import "gocat/internal/abi"
 
 // hvtArgs are the arguments of a hypercall: words, as the structures have them.
 var hvtArgs [5]uint64
 
-func hypercall(nr uint32) { out(hvtPort+nr, uint32(address64(&hvtArgs[0]))) }
+func hypercall(nr uint32) { out(abi.HypercallPort+nr, uint32(address64(&hvtArgs[0]))) }
 
 // hvtResult is solo5_result_t as the result of a system call.
 func hvtResult(ret uint64) int64 {
 	switch uint32(ret) {
-	case 0:
+	case abi.ResultOK:
 		return 0
-	case 1:
+	case abi.ResultAgain:
 		return errAGAIN
-	case 2:
+	case abi.ResultInvalid:
 		return errINVAL
 	}
 	return errIO
@@ -34,7 +22,7 @@ func hvtResult(ret uint64) int64 {
 
 func hvtConsole(from, n uintptr) int64 {
 	hvtArgs[0], hvtArgs[1] = uint64(from), uint64(n)
-	hypercall(hvtPuts)
+	hypercall(abi.Puts)
 	return int64(n)
 }
 
@@ -60,40 +48,55 @@ func hvtPollUntil(deadline int64) uint64 {
 		timeout = min(max(deadline-hvtMonotonic(), 0), most)
 	}
 	hvtArgs = [5]uint64{uint64(timeout)}
-	hypercall(hvtPoll)
+	hypercall(abi.Poll)
 	return hvtArgs[1]
 }
 
 func hvtExit(status uint64) {
 	hvtArgs = [5]uint64{0, uint64(uint32(status))}
-	hypercall(hvtHalt)
+	hypercall(abi.Halt)
 }
 
-// The guest's clock is the time stamp counter. The wall clock is asked of the
-// tender at times, and counted on in between.
+// The guest's clock is the time stamp counter. The tender is asked for the wall
+// clock from time to time; in between the kernel counts on from its last
+// answer.
 var (
 	cycleStart uint64
+	cycleBase  int64 // monotonic time at cycleStart
+	latest     int64 // that hvtMonotonic has returned
 	wallAt     int64 // monotonic time when wallTime was so
 	wallTime   int64
 )
 
-// wallPeriod is how long the wall clock is counted on without asking, in ns.
+// wallPeriod is how long the kernel counts the wall clock without asking the
+// tender, in ns.
 const wallPeriod = second
 
 func hvtStartClock() {
-	cycleStart = rdtsc()
-	wallAt, wallTime = 0, 0
+	cycleStart, cycleBase = rdtsc(), second // so that no deadline is 0
+	latest, wallAt, wallTime = 0, 0, 0
 }
 
-// hvtMonotonic begins with 1 second, so that no deadline is 0.
 func hvtMonotonic() int64 {
-	return int64(scale(rdtsc()-cycleStart, second, max(cycleHz, 1))) + second
+	latest = int64(scale(rdtsc()-cycleStart, second, max(cycleHz, 1))) + cycleBase
+	return latest
+}
+
+// hvtResumeClock keeps the monotonic clock from going back, and has the wall clock asked
+// for: the counter may be another host's.
+func hvtResumeClock() {
+	before, now := latest, rdtsc()
+	if now >= cycleStart {
+		before = max(before, hvtMonotonic())
+	}
+	cycleStart, cycleBase = now, before
+	cycleHz, wallTime = load64(bootHz), 0
 }
 
 func hvtWall() int64 {
 	now := hvtMonotonic()
 	if wallTime == 0 || now-wallAt > wallPeriod {
-		hypercall(hvtWalltime)
+		hypercall(abi.Walltime)
 		wallTime, wallAt = int64(hvtArgs[0]), now
 	}
 	return wallTime + now - wallAt

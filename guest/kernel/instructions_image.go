@@ -27,5 +27,13 @@ func rdseed() (v uint64, ok bool)
 //go:linkname wrmsr
 func wrmsr(msr uint32, v uint64)
 
+//go:linkname exchange
+func exchange(p *uint32, v uint32) uint32
+
 //go:linkname loadTables
 func loadTables(gdt, task, idt uintptr)
+
+// renew is package runtime's: it replaces the random state of all its threads.
+//
+//go:linkname renew runtime.gocatRenew
+func renew()

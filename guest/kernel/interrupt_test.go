@@ -172,7 +172,7 @@ func TestPreempt(t *testing.T) {
 		inside.r.rsp = sp - 200
 		interrupt(inside)
 		inside.check(t)
-		t0.preempted = false
+		t0.pending = 0
 		// It has the thread go on elsewhere.
 		c.r.rip, c.r.rsp = 0xabcdef, c.r.rsp-8
 		store64(uintptr(uc)+168, c.r.rip)

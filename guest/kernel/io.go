@@ -1,5 +1,7 @@
 package kernel
 
+import "gocat/internal/abi"
+
 // maxTransfer bounds one read or write in bytes, as Linux does.
 const maxTransfer = 1 << 30
 
@@ -12,6 +14,7 @@ func read(t *thread, fd uint64, to, n uintptr) int64 {
 	if f == nil {
 		return errBADF
 	}
+	o := f.shared()
 	if n = min(n, maxTransfer); n == 0 {
 		return 0
 	}
@@ -19,11 +22,25 @@ func read(t *thread, fd uint64, to, n uintptr) int64 {
 	switch f.kind {
 	case null:
 		return 0
+	case regular:
+		if o.access == 1 {
+			return errBADF
+		}
+		r = at(f.node).readAt(to, n, o.offset)
+		o.offset += uint64(max(r, 0))
+		return r
+	case directory:
+		return errISDIR
+	case zeros:
+		zero(to, n)
+		return int64(n)
+	case randoms:
+		return getrandom(to, n)
 	case netDevice:
 		r = netRead(f.handle, to, n)
 	case blockDevice:
-		r = blockFile(f, to, n, f.offset, false)
-		f.offset += uint64(max(r, 0))
+		r = blockFile(f, to, n, o.offset, false)
+		o.offset += uint64(max(r, 0))
 		return r
 	case pipeReader:
 		r = readPipe(f, to, n)
@@ -31,9 +48,9 @@ func read(t *thread, fd uint64, to, n uintptr) int64 {
 		if n < 8 {
 			return errINVAL
 		}
-		if r = errAGAIN; f.offset > 0 {
-			store64(to, f.offset)
-			f.offset = 0
+		if r = errAGAIN; o.offset > 0 {
+			store64(to, o.offset)
+			o.offset = 0
 			r = 8
 		}
 	default:
@@ -46,7 +63,7 @@ func read(t *thread, fd uint64, to, n uintptr) int64 {
 		deviceReady &^= 1 << f.handle
 	}
 	f.armedIn = true
-	if f.nonblock {
+	if o.nonblock {
 		return r
 	}
 	return t.wait(inRetry, never)
@@ -57,18 +74,32 @@ func write(t *thread, fd uint64, from, n uintptr) int64 {
 	if f == nil {
 		return errBADF
 	}
+	o := f.shared()
 	n = min(n, maxTransfer)
 	var r int64
 	switch f.kind {
-	case null:
+	case null, zeros, randoms:
 		return int64(n)
+	case regular:
+		if o.access == 0 {
+			return errBADF
+		}
+		d := at(f.node)
+		if o.append {
+			o.offset = uint64(d.size)
+		}
+		r = d.writeAt(from, n, o.offset)
+		o.offset += uint64(max(r, 0))
+		return r
+	case directory:
+		return errBADF
 	case console:
 		r = consoleWrite(from, n)
 	case netDevice:
 		r = netWrite(f.handle, from, n)
 	case blockDevice:
-		r = blockFile(f, from, n, f.offset, true)
-		f.offset += uint64(max(r, 0))
+		r = blockFile(f, from, n, o.offset, true)
+		o.offset += uint64(max(r, 0))
 		return r
 	case pipeWriter:
 		r = writePipe(f, from, n)
@@ -76,7 +107,7 @@ func write(t *thread, fd uint64, from, n uintptr) int64 {
 		if n < 8 {
 			return errINVAL
 		}
-		f.offset += load64(from)
+		o.offset += load64(from)
 		changed = true
 		return 8
 	default:
@@ -88,7 +119,7 @@ func write(t *thread, fd uint64, from, n uintptr) int64 {
 	switch {
 	case f.kind != pipeWriter: // also when it must not block: nothing would tell it to go on
 		return t.wait(inRetry, after(pause))
-	case f.nonblock:
+	case o.nonblock:
 		f.armedOut = true
 		return r
 	}
@@ -101,10 +132,25 @@ func transferAt(fd uint64, p, n uintptr, offset uint64, writing bool) int64 {
 	if f == nil {
 		return errBADF
 	}
-	if f.kind != blockDevice {
+	o := f.shared()
+	n = min(n, maxTransfer)
+	switch {
+	case int64(offset) < 0:
+		return errINVAL
+	case f.kind == regular && writing && o.access != 0:
+		return at(f.node).writeAt(p, n, offset)
+	case f.kind == regular && !writing && o.access != 1:
+		return at(f.node).readAt(p, n, offset)
+	case f.kind == regular:
+		return errBADF
+	case f.kind == directory:
+		return errISDIR
+	case f.kind == null && !writing:
+		return 0
+	case f.kind != blockDevice:
 		return errSPIPE
 	}
-	return blockFile(f, p, min(n, maxTransfer), offset, writing)
+	return blockFile(f, p, n, offset, writing)
 }
 
 // Layout of struct iovec.
@@ -132,8 +178,8 @@ func vector(t *thread, fd uint64, vec uintptr, n uint64, writing bool) int64 {
 	return 0
 }
 
-func capacity(handle uint64) uint64  { return load64(entry(handle) + entryCapacity) }
-func blockSize(handle uint64) uint64 { return uint64(load16(entry(handle) + entryBlock)) }
+func capacity(handle uint64) uint64  { return load64(entry(handle) + abi.EntryCapacity) }
+func blockSize(handle uint64) uint64 { return uint64(load16(entry(handle) + abi.EntryBlockSize)) }
 
 // bounce holds a block of which a part is transferred. Block sizes are 16 bits.
 var bounce [1 << 16]byte

@@ -1,10 +1,10 @@
-// Package kernel is the library kernel of Go unikernels: what answers the Linux
-// system calls that Go's runtime and standard library make, on top of Solo5's
+// Package kernel is the library kernel of Go unikernels: it answers the Linux
+// system calls that Go's runtime and standard library make, using Solo5's
 // interface to its tenders (solo5.h).
 //
 // It is ordinary Go that is also tested on the host. In an image it is a package
 // of the standard library that package runtime imports (gocat build sees to it),
-// and these rules hold:
+// and must keep to these rules:
 //
 //   - It imports nothing that imports the runtime, and allocates nothing: all
 //     state is in global variables without pointers, of fixed size.
@@ -14,7 +14,11 @@
 //     after its time slice, or is interrupted, where there is a timer.
 package kernel
 
-import _ "unsafe" // for linkname, which lets the gate refer to a symbol
+import (
+	_ "unsafe" // for linkname, which lets the gate refer to a symbol
+
+	"gocat/internal/abi"
+)
 
 // Current is the address of the running thread's registers: the gate saves the
 // registers of its caller there, and returns to those that are there when Enter
@@ -28,33 +32,44 @@ var Current uintptr
 var Target uint64 = targetUnset
 
 const (
-	targetHVT   = 1
-	targetSPT   = 2
+	targetHVT   = abi.TargetHVT
+	targetSPT   = abi.TargetSPT
 	targetUnset = 0x7465677261742121
 )
 
 // Error numbers, as results of system calls.
 const (
-	errPERM    = -1
-	errNOENT   = -2
-	errSRCH    = -3
-	errINTR    = -4
-	errIO      = -5
-	errBADF    = -9
-	errAGAIN   = -11
-	errNOMEM   = -12
-	errFAULT   = -14
-	errEXIST   = -17
-	errNOTDIR  = -20
-	errINVAL   = -22
-	errMFILE   = -24
-	errNOTTY   = -25
-	errNOSPC   = -28
-	errSPIPE   = -29
-	errROFS    = -30
-	errPIPE    = -32
-	errRANGE   = -34
-	errNOSYS   = -38
+	errPERM   = -1
+	errNOENT  = -2
+	errSRCH   = -3
+	errINTR   = -4
+	errIO     = -5
+	errBADF   = -9
+	errAGAIN  = -11
+	errNOMEM  = -12
+	errACCES  = -13
+	errFAULT  = -14
+	errBUSY   = -16
+	errEXIST  = -17
+	errNODEV  = -19
+	errNOTDIR = -20
+	errISDIR  = -21
+	errINVAL  = -22
+	errMFILE  = -24
+	errNOTTY  = -25
+	errFBIG   = -27
+	errNOSPC  = -28
+	errSPIPE  = -29
+	errROFS   = -30
+	errPIPE   = -32
+	errRANGE  = -34
+	errNOSYS  = -38
+	errLOOP   = -40
+
+	errNAMETOOLONG = -36
+	errNOTEMPTY    = -39
+	errOPNOTSUPP   = -95
+
 	errTIMEOUT = -110
 )
 
@@ -76,6 +91,7 @@ var lastSwitch uint64 // time stamp of the last look at the other threads
 func Enter() {
 	t := &threads[current]
 	Whole = 0
+	takeAsked()
 	switch r := syscall(t); r {
 	case block:
 		schedule()
@@ -84,15 +100,16 @@ func Enter() {
 	default:
 		t.rax = uint64(r)
 		now := rdtsc()
-		if now-lastSwitch <= slice {
+		if now-lastSwitch > slice {
+			lastSwitch = now
+			if runnable() {
+				t.ready()
+				schedule()
+			}
+		}
+		if shared|threads[current].pending == 0 && threads[current].frame == 0 {
 			return
 		}
-		lastSwitch = now
-		if !runnable() {
-			return
-		}
-		t.ready()
-		schedule()
 	}
 	arrange()
 }
@@ -108,10 +125,11 @@ func Start(boot, stack, rt0, de, gp, pf, tick uintptr) {
 		setTraps(de, gp, pf, tick)
 	}
 	findFloats()
-	handler = 0
+	resetSignals()
 	readBoot(boot, stack)
 	resetThreads()
 	resetFiles()
+	resetNodes()
 	t := &threads[0]
 	t.rip = uint64(rt0)
 	t.rsp = uint64(firstStack())

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"gocat/internal/abi"
 	"gocat/internal/image"
 )
 
@@ -21,11 +22,13 @@ type host struct {
 	console []byte
 	sent    map[uint64][]byte
 	block   []byte
-	full    int // writes on devices that fail with EAGAIN
+	asks    uint32 // signals that come in the next wait
+	full    int    // writes on devices that fail with EAGAIN
 	polls   int
 	tls     uint64
 	random  bool
 	info    []byte
+	misses  int // reads that find nothing though there is input: it comes after them
 }
 
 // arrival is input that comes later.
@@ -86,7 +89,7 @@ func boot(t *testing.T, target uint64, args string) *host {
 	}
 	Target = target
 	t.Cleanup(func() { Target, machine = targetUnset, instructions{} })
-	sptAlarm = 0
+	sptAlarm, Asked = 0, 0
 	Start(at, end, 0xabc, 0, 0, 0, 0)
 	return w
 }
@@ -122,6 +125,10 @@ func (w *host) wait(deadline int64) (set uint64) {
 		if set = w.ready(); set != 0 || w.now >= deadline {
 			return set
 		}
+		if w.asks != 0 {
+			Asked, w.asks = w.asks, 0
+			return 0
+		}
 		next := deadline
 		for _, a := range w.arrives {
 			next = min(next, a.at)
@@ -136,6 +143,10 @@ func (w *host) wait(deadline int64) (set uint64) {
 func (w *host) read(handle uint64, p, n uintptr) int64 {
 	w.ready()
 	in := w.input[handle]
+	if w.misses > 0 {
+		w.misses--
+		return errAGAIN
+	}
 	if len(in) == 0 {
 		if w.closed[handle] {
 			return 0
@@ -172,7 +183,7 @@ func (w *host) syscall(nr, a, b, c, d uintptr) uintptr {
 			return uintptr(copy(bytes(b, c), w.block[d:]))
 		}
 		return uintptr(copy(w.block[d:], bytes(b, c)))
-	case nr == hostArchPrctl && a == archSetFS:
+	case nr == hostArchPrctl && a == abi.ArchSetFS:
 		w.tls = uint64(b)
 		return 0
 	case nr == hostClockGettime && a <= 1:
@@ -180,7 +191,7 @@ func (w *host) syscall(nr, a, b, c, d uintptr) uintptr {
 		store64(b, uint64(w.now/second)+uint64(1-a)*1000)
 		store64(b+8, uint64(w.now%second))
 		return 0
-	case nr == hostTimerSet && a == 8 && b == timerAbsolut && d == 0:
+	case nr == hostTimerSet && a == 8 && b == timerAbsolute && d == 0:
 		w.alarm = int64(load64(c+16))*second + int64(load64(c+24))
 		return 0
 	case nr == hostEpollPwait && a == 7:
@@ -199,7 +210,7 @@ func (w *host) syscall(nr, a, b, c, d uintptr) uintptr {
 			}
 		}
 		if w.alarm != 0 && w.now >= w.alarm {
-			store64(b+n*epollEvent+4, timerHandle)
+			store64(b+n*epollEvent+4, abi.TimerHandle)
 			n++
 		}
 		return n
@@ -210,6 +221,10 @@ func (w *host) syscall(nr, a, b, c, d uintptr) uintptr {
 
 // out is the hvt tender.
 func (w *host) out(port, v uint32) {
+	if port == abi.RingPort {
+		w.ring()
+		return
+	}
 	if v != uint32(address64(&hvtArgs[0])) {
 		w.t.Fatalf("hypercall with arguments at %#x", v)
 	}
@@ -224,29 +239,56 @@ func (w *host) out(port, v uint32) {
 		}
 	}
 	h := hvtArgs[0]
-	switch port - hvtPort {
-	case hvtWalltime:
+	switch port - abi.HypercallPort {
+	case abi.Walltime:
 		hvtArgs[0] = uint64(w.now + 1000*second)
-	case hvtPuts:
+	case abi.Puts:
 		w.console = append(w.console, bytes(uintptr(hvtArgs[0]), uintptr(hvtArgs[1]))...)
-	case hvtPoll:
+	case abi.Poll:
 		hvtArgs[1] = w.wait(w.now + int64(hvtArgs[0]))
-	case hvtNetRead:
+	case abi.NetRead:
 		ret(3, w.read(h, uintptr(hvtArgs[1]), uintptr(hvtArgs[2])))
-	case hvtNetWrite:
+	case abi.NetWrite:
 		ret(3, w.write(h, uintptr(hvtArgs[1]), uintptr(hvtArgs[2])))
-	case hvtBlockRead, hvtBlockWrite:
+	case abi.BlockRead, abi.BlockWrite:
 		at, p, n := hvtArgs[1], uintptr(hvtArgs[2]), uintptr(hvtArgs[3])
 		if h != diskHandle || n != diskBlock || at%diskBlock != 0 || at > uint64(len(w.block))-diskBlock {
 			w.t.Fatalf("block transfer of %d bytes at %d", n, at)
 		}
-		if hvtArgs[4] = 0; port-hvtPort == hvtBlockRead {
+		if hvtArgs[4] = 0; port-abi.HypercallPort == abi.BlockRead {
 			copy(bytes(p, n), w.block[at:])
 		} else {
 			copy(w.block[at:], bytes(p, n))
 		}
 	default:
-		w.t.Fatalf("hypercall %d", port-hvtPort)
+		w.t.Fatalf("hypercall %d", port-abi.HypercallPort)
+	}
+}
+
+// ring serves the network ring, as kvmhvt does.
+func (w *host) ring() {
+	r := uintptr(Ring)
+	for head := load32(r + abi.RingEntHead); head != load32(r+abi.RingEntTail); head++ {
+		e := r + abi.RingEntries + uintptr(head%abi.RingSlots)*abi.RingEntrySize
+		handle, p, n := uint64(load32(e+4)), uintptr(load64(e+8)), uintptr(load32(e+16))
+		switch load32(e) {
+		case abi.RingNetWrite:
+			w.write(handle, p, n)
+		case abi.RingNetRead:
+			tail := load32(r + abi.RingComTail)
+			c := r + abi.RingResults + uintptr(tail%abi.RingSlots)*abi.RingResultSize
+			got := w.read(handle, p, n)
+			store32(c, load32(e+20))
+			store32(c+4, abi.ResultOK)
+			if got == errAGAIN {
+				store32(c+4, abi.ResultAgain)
+			}
+			store32(c+8, uint32(max(got, 0)))
+			store32(r+abi.RingComTail, tail+1)
+		default:
+			w.t.Fatalf("operation %d in the ring", load32(e))
+		}
+		store32(r+abi.RingEntHead, head+1)
 	}
 }
 
@@ -256,7 +298,7 @@ func (w *host) out(port, v uint32) {
 func call(nr uint64, args ...uint64) *thread {
 	t := &threads[current]
 	t.rax = nr
-	for i, to := range []*uint64{&t.rdi, &t.rsi, &t.rdx, &t.r10}[:len(args)] {
+	for i, to := range []*uint64{&t.rdi, &t.rsi, &t.rdx, &t.r10, &t.r8, &t.r9}[:len(args)] {
 		*to = args[i]
 	}
 	Enter()

@@ -51,17 +51,76 @@ func (s *space) free(addr, n uintptr) bool {
 	return i == s.n || s.regions[i].start >= addr+n
 }
 
-// find returns the lowest address of n free bytes, or 0.
-func (s *space) find(n uintptr) uintptr {
+// LogArena says how large an arena of Go's heap is, in bytes: 1<<LogArena. gocat
+// build sets it in package runtime.
+const LogArena = 22
+
+// arenas returns the part of [start, end) in which whole arenas lie. It is empty if
+// end is not the greater.
+func arenas(start, end uintptr) (from, to uintptr) {
+	const arena = 1 << LogArena
+	return (start + arena - 1) &^ (arena - 1), end &^ (arena - 1)
+}
+
+// find returns the address of n free bytes, or 0. Arenas begin at multiples of their
+// size if there is room, as Go's heap needs them. Everything else goes where it takes
+// no room from an arena, or else where the least is free.
+func (s *space) find(n uintptr) (addr uintptr) {
+	var edge, least uintptr
 	at := s.base
-	for i := range s.regions[:s.n] {
-		if s.regions[i].start-at >= n {
-			return at
+	for i := range s.n + 1 {
+		next := s.limit
+		if i < s.n {
+			next = s.regions[i].start
 		}
-		at = s.regions[i].end
+		from, to := arenas(at, next)
+		switch free := next - at; {
+		case free < n:
+		case n%(1<<LogArena) == 0 && from < to && to-from >= n:
+			return from
+		case edge == 0 && (from >= to || n <= from-at):
+			edge = at
+		case edge == 0 && n <= next-to:
+			edge = to
+		case addr == 0 || free < least:
+			addr, least = at, free
+		}
+		if i < s.n {
+			at = s.regions[i].end
+		}
 	}
-	if s.limit-at >= n {
-		return at
+	if edge != 0 {
+		return edge
+	}
+	return addr
+}
+
+// largest returns the largest range that is free.
+func (s *space) largest() (start, end uintptr) {
+	at := s.base
+	for i := range s.n + 1 {
+		next := s.limit
+		if i < s.n {
+			next = s.regions[i].start
+		}
+		if next-at > end-start {
+			start, end = at, next
+		}
+		if i < s.n {
+			at = s.regions[i].end
+		}
+	}
+	return start, end
+}
+
+// behind returns how many bytes from addr on are free.
+func (s *space) behind(addr uintptr) uintptr {
+	i := s.first(addr)
+	switch {
+	case i == s.n:
+		return s.limit - addr
+	case s.regions[i].start > addr:
+		return s.regions[i].start - addr
 	}
 	return 0
 }
@@ -82,8 +141,8 @@ func (s *space) remove(i, j int) {
 }
 
 // set maps [addr, addr+n), zeroed, whatever it was before. It fails, having done
-// nothing, when there might be too many regions: in the midst of another, a new
-// one makes three of one.
+// nothing, when there might be too many regions: a new one in the middle of
+// another turns one into three.
 func (s *space) set(addr, n uintptr, reserved bool) bool {
 	if s.n+2 > maxRegions || !s.unset(addr, n) {
 		return false
@@ -228,8 +287,15 @@ func madvise(addr, n uintptr, advice uint64) int64 {
 	return 0
 }
 
-// mprotect changes nothing but what a reservation is: there is no protection.
+// protExec is PROT_EXEC, which a program's memory can never have. Refusing it lets
+// wazero, for one, fall back on its interpreter.
+const protExec = 4
+
+// mprotect only makes reserved memory usable: there is no protection.
 func mprotect(addr, n uintptr, prot uint64) int64 {
+	if prot&protExec != 0 {
+		return errACCES
+	}
 	if addr%pageSize != 0 || n > memory.limit {
 		return errINVAL
 	}

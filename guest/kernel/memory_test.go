@@ -218,3 +218,37 @@ func TestMemoryArguments(t *testing.T) {
 		}
 	}
 }
+
+// All arenas that fit are given out, beside small pieces: those do not lie in the
+// middle of what could be an arena.
+func TestArenas(t *testing.T) {
+	const arena = 1 << LogArena
+	t.Cleanup(func() { memory = space{} })
+	// Nothing is written to memory that is only reserved. Beside n arenas there is room
+	// for pieces of 256 KiB: 10 before and 14 after, or 10 and 13.
+	for _, c := range []struct {
+		base, limit uintptr
+		n, pieces   int
+	}{{0x2545000, 0x3fbf000, 5, 24}, {0x2545000, 0x3b7f000, 4, 23}} {
+		memory = space{base: c.base, limit: c.limit}
+		for i := range c.pieces {
+			if at := mmap(0, 64*pageSize, 0, mapAnonymous); at < 0 {
+				t.Fatalf("%d arenas: piece %d: %d", c.n, i, at)
+			}
+			if i%(c.pieces/c.n) > 0 || i/(c.pieces/c.n) >= c.n {
+				continue
+			}
+			if at := mmap(0, arena, 0, mapAnonymous); at < 0 || at%arena != 0 {
+				t.Fatalf("%d arenas: after %d pieces one is at %#x", c.n, i+1, at)
+			}
+		}
+		if at := mmap(0, arena, 0, mapAnonymous); at != errNOMEM {
+			t.Errorf("%d arenas, and one more at %#x", c.n, at)
+		}
+	}
+	// What begins nowhere at a multiple is memory as well.
+	memory = space{base: arena + pageSize, limit: 3*arena - pageSize}
+	if at := mmap(0, arena, 0, mapAnonymous); at != arena+pageSize {
+		t.Errorf("memory without an arena: %#x", at)
+	}
+}

@@ -23,32 +23,25 @@ func pipe2(to uintptr, flags uint64) int64 {
 		return errMFILE
 	}
 	nonblock := flags&openNonblk != 0
-	r := newFile(file{kind: pipeReader, handle: uint64(i), nonblock: nonblock})
+	r := newFile(file{kind: pipeReader, handle: uint64(i)}, openFile{nonblock: nonblock})
 	if r < 0 {
 		return r
 	}
-	w := newFile(file{kind: pipeWriter, handle: uint64(i), nonblock: nonblock})
+	w := newFile(file{kind: pipeWriter, handle: uint64(i)}, openFile{access: openWrite, nonblock: nonblock})
 	if w < 0 {
-		files[r] = file{}
+		release(uint64(r))
 		return w
 	}
 	buf := mmap(0, pipeSize, 3, mapAnonymous)
 	if buf < 0 {
-		files[r], files[w] = file{}, file{}
+		release(uint64(r))
+		release(uint64(w))
 		return buf
 	}
 	pipes[i] = pipe{buf: uintptr(buf), readers: 1, writers: 1}
 	store32(to, uint32(r))
 	store32(to+4, uint32(w))
 	return 0
-}
-
-func openPipe(f *file) {
-	if p := &pipes[f.handle]; f.kind == pipeReader {
-		p.readers++
-	} else {
-		p.writers++
-	}
 }
 
 func closePipe(f *file) {

@@ -1,6 +1,6 @@
 package kernel
 
-// deviceReady holds the network devices that have input as far as is known, by
+// deviceReady holds the network devices that are known to have input, by
 // handle: a bit is set when the tender says so, and cleared when a read finds
 // nothing.
 var deviceReady uint64
@@ -9,7 +9,7 @@ var deviceReady uint64
 const (
 	epollIn    = 0x1
 	epollOut   = 0x4
-	epollErr   = 0x8
+	epollErr   = 0x8 // the same as poll has them
 	epollHup   = 0x10
 	epollRdHup = 0x2000
 	epollEdge  = 1 << 31
@@ -23,12 +23,12 @@ const (
 
 // epollCreate makes a descriptor for the epoll set, of which there is one.
 func epollCreate() int64 {
-	for i := range files {
+	for i := range topFile {
 		if files[i].kind == epoll {
 			return errMFILE
 		}
 	}
-	return newFile(file{kind: epoll})
+	return newFile(file{kind: epoll}, openFile{access: openReadWrt})
 }
 
 func epollControl(fd, op, target uint64, event uintptr) int64 {
@@ -39,7 +39,8 @@ func epollControl(fd, op, target uint64, event uintptr) int64 {
 	if e.kind != epoll || f == e {
 		return errINVAL
 	}
-	if f.kind == null || f.kind == blockDevice {
+	switch f.kind {
+	case null, blockDevice, regular, directory, zeros, randoms:
 		return errPERM // as Linux says of what is always ready
 	}
 	switch op {
@@ -59,12 +60,18 @@ func epollControl(fd, op, target uint64, event uintptr) int64 {
 		f.events, f.data = load32(event), load64(event+4)
 		f.armedIn, f.armedOut = true, true
 		changed = true
+		if withSockets && f.kind == socketFile { // it may be ready: its owner tries and sees
+			f.tells = epollIn | epollOut
+		}
 	}
 	return 0
 }
 
 // state returns what f is ready for.
 func (f *file) state() uint32 {
+	if withSockets && f.kind == socketFile {
+		return f.tells
+	}
 	switch f.kind {
 	case console:
 		return epollOut
@@ -74,7 +81,7 @@ func (f *file) state() uint32 {
 		}
 		return epollOut
 	case eventFD:
-		if f.offset > 0 {
+		if f.shared().offset > 0 {
 			return epollIn | epollOut
 		}
 		return epollOut
@@ -104,7 +111,7 @@ func (f *file) state() uint32 {
 // how many those are. Edge triggered ones are due once after each call that
 // found a descriptor not ready.
 func collect(to uintptr, limit int64) (n int64) {
-	for i := range files {
+	for i := range topFile {
 		f := &files[i]
 		if n == limit {
 			break
@@ -115,12 +122,12 @@ func collect(to uintptr, limit int64) (n int64) {
 		s := f.state() & (f.events | epollErr | epollHup)
 		if f.events&epollEdge != 0 {
 			if !f.armedIn {
-				s &^= epollIn | epollHup | epollErr
+				s &^= epollIn | epollHup | epollErr | epollRdHup
 			}
 			if !f.armedOut {
 				s &^= epollOut
 			}
-			if s&(epollIn|epollHup|epollErr) != 0 {
+			if s&(epollIn|epollHup|epollErr|epollRdHup) != 0 {
 				f.armedIn = false
 			}
 			if s&epollOut != 0 {
@@ -128,6 +135,9 @@ func collect(to uintptr, limit int64) (n int64) {
 			}
 		}
 		if s != 0 {
+			if withSockets && f.kind == socketFile {
+				f.tells &^= s
+			}
 			store32(to, s)
 			store64(to+4, f.data)
 			to += epollEvent
@@ -140,7 +150,7 @@ func collect(to uintptr, limit int64) (n int64) {
 // wanted says whether a device that could tell of input is waited for and not
 // known to have any.
 func wanted() bool {
-	for i := range files {
+	for i := range topFile {
 		f := &files[i]
 		if f.kind == netDevice && f.polled && f.armedIn && deviceReady>>f.handle&1 == 0 {
 			return true

@@ -35,8 +35,8 @@ func random() (v uint64, ok bool) {
 	return v, ok
 }
 
-// getrandom fails on a processor that has no random numbers, and with it what
-// needs secrets: nothing else here is a secret.
+// getrandom fails on a processor that has no random numbers, since any other
+// source here could be guessed. Programs that need secrets then fail too.
 func getrandom(to, n uintptr) int64 {
 	n = min(n, maxTransfer)
 	for done := uintptr(0); done < n; {

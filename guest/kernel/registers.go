@@ -2,8 +2,8 @@ package kernel
 
 import "unsafe"
 
-// registers are what the gate saves, and behind them what is saved besides when a
-// thread is interrupted. The assembler knows their offsets.
+// registers are what the gate saves, followed by what is also saved when a thread
+// is interrupted. The assembler knows their offsets.
 type registers struct {
 	rax, rbx, rdx, rsi, rdi, rbp uint64
 	r8, r9, r10                  uint64

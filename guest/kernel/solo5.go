@@ -1,31 +1,21 @@
 package kernel
 
-// Calls of the kernel's own, for package guest/solo5. Linux has no such numbers
-// and answers ENOSYS.
-const (
-	sysSolo5 = 0x534f3500
-
-	callDevice     = sysSolo5 + 0 // handle, to: copies the entry of the manifest
-	callInfo       = sysSolo5 + 1 // to: target, memory, its free start and end, ns between ticks
-	callNetRead    = sysSolo5 + 2 // handle, to, n
-	callNetWrite   = sysSolo5 + 3 // handle, from, n
-	callBlockRead  = sysSolo5 + 4 // handle, offset, to, n
-	callBlockWrite = sysSolo5 + 5 // handle, offset, from, n
-	callYield      = sysSolo5 + 6 // deadline, set of handles: those ready
-	callWaitRead   = sysSolo5 + 7 // handle, to, n: netRead, waiting until there is input
-)
+import "gocat/internal/abi"
 
 func solo5Call(t *thread) int64 {
+	if withSockets && t.rax > abi.CallSnapshot {
+		return socketCall(t)
+	}
 	h := t.rdi
 	kind := deviceType(h)
 	switch t.rax {
-	case callDevice:
+	case abi.CallDevice:
 		if kind == 0 {
 			return errNOENT
 		}
-		move(uintptr(t.rsi), entry(h), mftEntry)
+		move(uintptr(t.rsi), entry(h), abi.EntrySize)
 		return 0
-	case callInfo:
+	case abi.CallInfo:
 		to := uintptr(t.rdi)
 		store64(to, Target)
 		store64(to+8, uint64(bootMemory))
@@ -33,20 +23,20 @@ func solo5Call(t *thread) int64 {
 		store64(to+24, uint64(memory.limit))
 		store64(to+32, uint64(Timer[1])*1000)
 		return 0
-	case callNetRead, callWaitRead:
-		if kind != typeNet {
+	case abi.CallNetRead, abi.CallWaitRead:
+		if kind != abi.DeviceNet {
 			return errINVAL
 		}
 		r := netRead(h, uintptr(t.rsi), uintptr(min(t.rdx, maxTransfer)))
 		if r == errAGAIN {
 			deviceReady &^= 1 << h
-			if t.rax == callWaitRead {
+			if t.rax == abi.CallWaitRead {
 				return t.wait(inRetry, never)
 			}
 		}
 		return r
-	case callNetWrite:
-		if kind != typeNet {
+	case abi.CallNetWrite:
+		if kind != abi.DeviceNet {
 			return errINVAL
 		}
 		r := netWrite(h, uintptr(t.rsi), uintptr(min(t.rdx, maxTransfer)))
@@ -54,16 +44,18 @@ func solo5Call(t *thread) int64 {
 			return t.wait(inRetry, after(pause))
 		}
 		return r
-	case callBlockRead, callBlockWrite:
-		if kind != typeBlock {
+	case abi.CallBlockRead, abi.CallBlockWrite:
+		if kind != abi.DeviceBlock {
 			return errINVAL
 		}
 		size, end := blockSize(h), capacity(h)
 		if size == 0 || t.r10 != size || t.rsi%size != 0 || end < size || t.rsi > end-size {
 			return errINVAL
 		}
-		return blockCall(h, t.rsi, uintptr(t.rdx), uintptr(size), t.rax == callBlockWrite)
-	case callYield:
+		return blockCall(h, t.rsi, uintptr(t.rdx), uintptr(size), t.rax == abi.CallBlockWrite)
+	case abi.CallSnapshot:
+		return takeSnapshot(t)
+	case abi.CallYield:
 		return solo5Yield(t, int64(t.rdi), t.rsi)
 	}
 	return errNOSYS

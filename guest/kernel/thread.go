@@ -3,17 +3,18 @@ package kernel
 import "unsafe" // for linkname too
 
 // maxThreads bounds the threads, which are Go's Ms: one for each goroutine that
-// is locked to a thread, and a handful besides.
+// is locked to a thread, and a handful of others.
 const maxThreads = 2048
 
 // State of a thread.
 const (
-	unused  = iota
-	running // also when it is in the queue
-	inFutex // until somebody wakes word, or the deadline
-	asleep  // until the deadline
-	inPoll  // epoll_pwait: until a descriptor is ready, or the deadline
-	inRetry // a call on a descriptor, made again when any is ready, or at the deadline
+	unused     = iota
+	running    // also when it is in the queue
+	inFutex    // until somebody wakes word, or the deadline
+	asleep     // until the deadline
+	inPoll     // epoll_pwait, poll or yield: until a descriptor is ready, or the deadline
+	inSnapshot // until one was taken, or was not
+	inRetry    // a call on a descriptor, made again when any is ready, or at the deadline
 )
 
 const never = 1<<63 - 1 // deadline
@@ -37,7 +38,7 @@ var (
 	head     int32 // of the queue, -1 when it is empty
 	tail     int32
 	timed    int32 // threads that have a deadline
-	waiting  int32 // threads inPoll or inRetry
+	waiting  int32 // threads inPoll, inSnapshot or inRetry
 	changed  bool  // a descriptor that they may wait for
 	serial   uint64
 	nextTime int64 // no deadline is before this
@@ -98,8 +99,8 @@ func (t *thread) wake() {
 	t.ready()
 }
 
-// runnable says whether a thread other than the running one could run, having
-// woken those that it is time for.
+// runnable wakes the threads whose time has come, and says whether a thread
+// other than the running one can run.
 func runnable() bool {
 	if timed > 0 {
 		if now := monotonic(); now >= nextTime {
@@ -118,6 +119,16 @@ func schedule() {
 		wakeReady(0)
 	}
 	for head < 0 {
+		takeAsked()
+		if shared != 0 {
+			if interruptWait(); head >= 0 {
+				break
+			}
+		}
+		if asking {
+			askSnapshot()
+			continue
+		}
 		if timed == 0 {
 			nextTime = never
 		} else if now := monotonic(); now >= nextTime {
@@ -206,7 +217,10 @@ func clone(t *thread, flags, stack uint64) int64 {
 		thr   = 0x10000
 		child = 0x01000000 | 0x00200000 // CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID
 	)
-	if flags&(vm|thr) != vm|thr || flags&child != 0 || stack == 0 {
+	if flags&thr == 0 { // a process
+		return errNOSYS
+	}
+	if flags&vm == 0 || flags&child != 0 || stack == 0 {
 		return errINVAL
 	}
 	i := int32(0)

@@ -33,7 +33,7 @@ var (
 	segments [5]uint64
 	gates    [vectors * 2]uint64
 	task     [taskSize / 4]uint32
-	table    [5]uint16 // limit and address, as LGDT and LIDT take them
+	tables   [2][5]uint16 // limit and address, as LGDT and LIDT take them
 	trapped  [trapStack]byte
 )
 
@@ -50,12 +50,12 @@ func setTraps(de, gp, pf, tick uintptr) {
 	setGate(vectorGP, gp)
 	setGate(vectorPF, pf)
 	setGate(vectorTick, tick)
-	loadTables(pseudo(address64(&segments[0]), unsafe.Sizeof(segments)), taskSelector, 0)
-	loadTables(0, 0, pseudo(address64(&gates[0]), unsafe.Sizeof(gates)))
+	loadTables(pseudo(&tables[0], address64(&segments[0]), unsafe.Sizeof(segments)), taskSelector,
+		pseudo(&tables[1], address64(&gates[0]), unsafe.Sizeof(gates)))
 }
 
-// pseudo makes table a descriptor of a table and returns its address.
-func pseudo(base, size uintptr) uintptr {
+// pseudo makes table the descriptor of a table at base and returns its address.
+func pseudo(table *[5]uint16, base, size uintptr) uintptr {
 	table[0] = uint16(size - 1)
 	for i := 1; i < len(table); i++ {
 		table[i] = uint16(base >> (16 * (i - 1)))

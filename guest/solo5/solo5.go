@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"gocat/internal/abi"
 )
 
 // Errors of this package; those of devices are system call errors, such as
@@ -35,8 +37,8 @@ type Target uint64
 
 // Targets.
 const (
-	HVT Target = 1
-	SPT Target = 2
+	HVT Target = abi.TargetHVT
+	SPT Target = abi.TargetSPT
 )
 
 // String returns "hvt" or "spt".
@@ -62,22 +64,10 @@ type Info struct {
 	Tick time.Duration
 }
 
-// Calls of the library kernel (guest/kernel, solo5.go).
-const (
-	callDevice = 0x534f3500 + iota
-	callInfo
-	callNetRead
-	callNetWrite
-	callBlockRead
-	callBlockWrite
-	callYield
-	callWaitRead
-)
-
 // ReadInfo returns what the unikernel knows of itself.
 func ReadInfo() (Info, error) {
 	var words [5]uint64
-	_, _, e := syscall.RawSyscall(callInfo, uintptr(unsafe.Pointer(&words)), 0, 0)
+	_, _, e := syscall.RawSyscall(abi.CallInfo, uintptr(unsafe.Pointer(&words)), 0, 0)
 	if err := failure(e); err != nil {
 		return Info{}, err
 	}
@@ -104,8 +94,8 @@ type Type uint32
 
 // Types of devices (Solo5 mft_abi.h).
 const (
-	Block Type = 1
-	Net   Type = 2
+	Block Type = abi.DeviceBlock
+	Net   Type = abi.DeviceNet
 )
 
 // Handle names a device to Solo5: its index in the manifest, 1 to 63.
@@ -124,25 +114,12 @@ type Device struct {
 	BlockSize int    // Block: bytes, what every transfer has
 }
 
-// Layout of struct mft_entry (Solo5 mft_abi.h), in bytes.
-const (
-	entrySize  = 104
-	nameSize   = 68
-	atCapacity = 72
-	atBlock    = 80
-	atMAC      = 72
-	atMTU      = 78
-)
-
-// maxDevices is one more than the largest handle.
-const maxDevices = 64
-
 // Devices returns the devices of the manifest in its order.
 func Devices() ([]Device, error) {
 	var devices []Device
-	for h := Handle(1); h < maxDevices; h++ {
-		var b [entrySize]byte
-		_, _, e := syscall.RawSyscall(callDevice, uintptr(h), uintptr(unsafe.Pointer(&b)), 0)
+	for h := Handle(1); h < abi.MaxEntries; h++ {
+		var b [abi.EntrySize]byte
+		_, _, e := syscall.RawSyscall(abi.CallDevice, uintptr(h), uintptr(unsafe.Pointer(&b)), 0)
 		err := failure(e)
 		if errors.Is(err, ErrNoDevice) {
 			break
@@ -157,15 +134,15 @@ func Devices() ([]Device, error) {
 
 func parse(h Handle, b []byte) Device {
 	le := binary.LittleEndian
-	name, _, _ := bytes.Cut(b[:nameSize], []byte{0})
-	d := Device{Handle: h, Name: string(name), Type: Type(le.Uint32(b[nameSize:]))}
+	name, _, _ := bytes.Cut(b[abi.EntryName:abi.EntryType], []byte{0})
+	d := Device{Handle: h, Name: string(name), Type: Type(le.Uint32(b[abi.EntryType:]))}
 	switch d.Type {
 	case Net:
-		d.MAC = bytes.Clone(b[atMAC:atMTU])
-		d.MTU = int(le.Uint16(b[atMTU:]))
+		d.MAC = bytes.Clone(b[abi.EntryMAC:abi.EntryMTU])
+		d.MTU = int(le.Uint16(b[abi.EntryMTU:]))
 	case Block:
-		d.Capacity = le.Uint64(b[atCapacity:])
-		d.BlockSize = int(le.Uint16(b[atBlock:]))
+		d.Capacity = le.Uint64(b[abi.EntryCapacity:])
+		d.BlockSize = int(le.Uint16(b[abi.EntryBlockSize:]))
 	}
 	return d
 }
@@ -189,17 +166,17 @@ func Acquire(name string, t Type) (Device, error) {
 // size (solo5_net_read). A packet longer than p is cut. 0 without an error is the
 // end of the device's input. ErrAgain says that there is no input now.
 func NetRead(h Handle, p []byte) (int, error) {
-	return transfer(callNetRead, h, p)
+	return transfer(abi.CallNetRead, h, p)
 }
 
-// NetWait is NetRead, but that it waits for input, and keeps the goroutine's
+// NetWait is NetRead, except that it waits for input and keeps the goroutine's
 // thread meanwhile: this costs less than the poller that package os waits with,
 // and is for programs that have nothing else to do.
 func NetWait(h Handle, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	r, _, e := syscall.Syscall(callWaitRead, uintptr(h), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	r, _, e := syscall.Syscall(abi.CallWaitRead, uintptr(h), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 	runtime.KeepAlive(p)
 	if e != 0 {
 		return 0, failure(e)
@@ -210,7 +187,7 @@ func NetWait(h Handle, p []byte) (int, error) {
 // NetWrite sends p as one packet, of at most the MTU and an Ethernet header on a
 // tap (solo5_net_write). On a stream it may write less, and returns how much.
 func NetWrite(h Handle, p []byte) (int, error) {
-	return transfer(callNetWrite, h, p)
+	return transfer(abi.CallNetWrite, h, p)
 }
 
 func transfer(call uintptr, h Handle, p []byte) (int, error) {
@@ -229,13 +206,13 @@ func transfer(call uintptr, h Handle, p []byte) (int, error) {
 // length is the block size (solo5_block_read). Otherwise, and past the end of the
 // device, the error is syscall.EINVAL.
 func BlockRead(h Handle, offset uint64, p []byte) error {
-	return blockTransfer(callBlockRead, h, offset, p)
+	return blockTransfer(abi.CallBlockRead, h, offset, p)
 }
 
 // BlockWrite writes p to the block at offset, on the terms of BlockRead
 // (solo5_block_write).
 func BlockWrite(h Handle, offset uint64, p []byte) error {
-	return blockTransfer(callBlockWrite, h, offset, p)
+	return blockTransfer(abi.CallBlockWrite, h, offset, p)
 }
 
 func blockTransfer(call uintptr, h Handle, offset uint64, p []byte) error {
@@ -258,11 +235,27 @@ func Yield(timeout time.Duration, set Set) (Set, error) {
 	if timeout > 0 {
 		deadline = Monotonic() + int64(timeout)
 	}
-	r, _, e := syscall.Syscall(callYield, uintptr(deadline), uintptr(set), 0)
+	r, _, e := syscall.Syscall(abi.CallYield, uintptr(deadline), uintptr(set), 0)
 	if e != 0 {
 		return 0, failure(e)
 	}
 	return Set(r), nil
+}
+
+// Snapshot lets gocat seal --warm-asked take a snapshot of the unikernel here, when all
+// its other goroutines wait, and returns immediately where nobody takes one. It returns
+// whether the unikernel is a clone now: one that was started from the snapshot.
+//
+// In a clone the random state of Go's runtime, and with it that of packages math/rand,
+// crypto/rand and hash/maphash, is new. What the program derived from randomness
+// earlier is not: the program must derive it again where clones must not share it.
+func Snapshot() (clone bool, err error) {
+	for {
+		r, _, e := syscall.Syscall(abi.CallSnapshot, 0, 0, 0)
+		if e != syscall.EINTR {
+			return r == 1, failure(e)
+		}
+	}
 }
 
 // Monotonic is a clock that never goes back, in ns since some point before the

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"gocat/internal/device"
 	"gocat/internal/image"
+	"gocat/internal/usernet"
 	"gocat/kvmhvt"
 	"gocat/seccomp"
 	"gocat/spt"
@@ -51,7 +53,7 @@ func example(t *testing.T, target image.Target) (*image.Image, *bytes.Reader, []
 func sptPolicy(t *testing.T, strict bool) *seccomp.Policy {
 	t.Helper()
 	img, file, devices := example(t, image.SPT)
-	p, err := spt.Policy(&spt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 32 << 20, Devices: devices, Strict: strict})
+	p, err := spt.Policy(&spt.Config{Guest: device.Guest{Image: img, File: file, Memory: 32 << 20, Devices: devices}, Failure: 1, Strict: strict})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func hvtPolicy(t *testing.T) *seccomp.Policy {
 	t.Helper()
 	img, file, devices := example(t, image.HVT)
 	img.Timer = img.Entry // anywhere
-	p, err := kvmhvt.Policy(&kvmhvt.Config{Image: img, Manifest: img.Manifest, File: file, Memory: 32 << 20, Devices: devices, NetRing: true, CPL: 3})
+	p, err := kvmhvt.Policy(&kvmhvt.Config{Guest: device.Guest{Image: img, File: file, Memory: 32 << 20, Devices: devices}, Trace: kvmhvt.NoFD, Debug: kvmhvt.NoFD, KVM: kvmhvt.NoFD, Failure: 1, NetRing: true, CPL: 3, Console: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,12 @@ On kernels that have them, system calls 335 (uretprobe) and 336 (uprobe) pass ev
 	section := func(title, text string, p *seccomp.Policy) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", title, text)
 		calls, rest, ioctls := map[uint32]bool{}, []seccomp.Rule(nil), []seccomp.Rule(nil)
+		answered := ""
 		for _, r := range p.Rules {
+			if r.Errno != 0 {
+				answered += fmt.Sprintf("\nNot made, but answered by the filter with an error of its own, by which the start sees that it holds: `%s`.\n", r.String())
+				continue
+			}
 			calls[r.Nr] = true
 			if r.Nr == unix.SYS_IOCTL {
 				ioctls = append(ioctls, r)
@@ -93,7 +100,7 @@ On kernels that have them, system calls 335 (uretprobe) and 336 (uprobe) pass ev
 				rest = append(rest, r)
 			}
 		}
-		fmt.Fprintf(&b, "%d system calls, %d rules.\n", len(calls), len(p.Rules))
+		fmt.Fprintf(&b, "%d system calls, %d rules.\n%s", len(calls), len(rest)+len(ioctls), answered)
 		table := func(rules []seccomp.Rule) {
 			b.WriteString("\n| call | for |\n|---|---|\n")
 			for _, r := range rules {
@@ -108,7 +115,25 @@ On kernels that have them, system calls 335 (uretprobe) and 336 (uprobe) pass ev
 	}
 	section("An spt guest", "The policy of guests built for Solo5 (`--profile=solo5`). The epoll descriptor is 3, the timer 4. Standard error is written to by the fault reporter alone, from one address, before the process dies; `--quiet-faults` takes that line away.", sptPolicy(t, false))
 	section("An spt guest under the strict policy", "The policy of the bundled cats, and of other guests with `--profile=strict`.", sptPolicy(t, true))
-	section("The tender of an hvt guest", "The guest itself makes no system calls. It reaches its tender, the gocat process, by the hypercalls of Solo5, and these calls are what is left to a guest that has taken over the tender. Descriptor 1000 stands for the virtual processor, 1001 for the epoll, 1002 for the timer and 1003 for the eventfd of the network ring (`--net-ring`), and process 0 for the tender's own. Where a standard descriptor was non-blocking when gocat started, the Go runtime has an epoll and an eventfd of its own, and may wait with the one and read and write the other. `/dev/kvm` and the virtual machine's descriptor are closed by then. Landlock and the lack of capabilities, which hold too, are not in this list.", hvtPolicy(t))
+	section("The tender of an hvt guest", "The guest itself makes no system calls. It reaches its tender, the gocat process, by the hypercalls of Solo5, and these calls are what is left to a guest that has taken over the tender. Descriptor 1000 stands for the virtual processor, 1001 for the epoll and 1002 for the timer. `/dev/kvm` and the virtual machine's descriptor are closed by then. Landlock and the lack of capabilities, which hold too, are not in this list.", hvtPolicy(t))
+	c, err := usernet.Parse("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := c.Calls()
+	slices.Sort(calls)
+	none, err := usernet.Parse("user,outbound=none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var without []string
+	for _, name := range calls {
+		if !slices.Contains(none.Calls(), name) {
+			without = append(without, name)
+		}
+	}
+	fmt.Fprintf(&b, "\n## gocat-net, the process of a user network\n\n%d system calls, with any arguments: `%s`.\n\nWith `outbound=none` these are not among them: `%s`.\n",
+		len(calls), strings.Join(calls, "`, `"), strings.Join(without, "`, `"))
 	return b.String()
 }
 

@@ -2,12 +2,12 @@
 // cat, and next to Solo5's tenders.
 //
 // A benchmark measures its subjects in rounds. A round measures each subject
-// once, in an order that is drawn anew, so whatever else the host does meets all
-// of them; a quotient compares values of one round. Results are checked: first
-// every byte, afterwards status and size, and a subject with a wrong one has no
-// values.
+// once, in an order that is drawn for each round, so whatever else the host does
+// affects all of them; a quotient compares values of one round. Results are
+// checked: first every byte, afterwards status and size, and a subject with a
+// wrong one has no values.
 //
-// Nothing is left behind, however the process ends: guests are images in memfds,
+// Nothing is left over, however the process ends: guests are images in memfds,
 // and the kernel kills the children when the thread that started them is gone.
 package bench
 
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"gocat/internal/peer"
+	"gocat/internal/version"
 )
 
 // Config says what to measure.
@@ -85,26 +86,28 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			r.lab.firstByte(s) // finds out, once, whether its guests see the end of input
 		}
 	}
-	report := &Report{Host: describeHost(), Began: began, Quick: c.Quick}
+	why := func() string {
+		switch {
+		case ctx.Err() != nil:
+			return "interrupted"
+		case measuring.Err() != nil:
+			return fmt.Sprintf("not all was measured within %v", limit)
+		}
+		return ""
+	}
+	report := &Report{Gocat: version.String(), Host: describeHost(), Began: began, Quick: c.Quick}
 	for _, s := range r.subjects {
 		report.Subjects = append(report.Subjects, Description{s.name, s.about})
 	}
 	for i, b := range r.benchmarks {
-		if measuring.Err() != nil {
-			break
+		result := Benchmark{Name: b.name, Title: b.title, About: b.about, Buffer: b.buffer}
+		if measuring.Err() == nil {
+			r.benchmark(b, &result, r.share(i))
 		}
-		result, err := r.benchmark(b, r.share(i))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", b.name, err)
-		}
+		result.Incomplete = why()
 		report.Benchmarks = append(report.Benchmarks, result)
 	}
-	switch {
-	case ctx.Err() != nil:
-		report.Incomplete = "interrupted"
-	case measuring.Err() != nil:
-		report.Incomplete = fmt.Sprintf("not all was measured within %v", limit)
-	}
+	report.Incomplete = why()
 	report.Host.LoadAfter = load()
 	report.Seconds = time.Since(began).Seconds()
 	return report, nil
@@ -190,10 +193,9 @@ type runs struct {
 // share of time to get there; the others share the rest.
 const enoughRounds = 6
 
-// benchmark measures one benchmark for about as long as share says.
-func (r *runner) benchmark(b *benchmark, share time.Duration) (Benchmark, error) {
+// benchmark measures one benchmark for about as long as share says, into result.
+func (r *runner) benchmark(b *benchmark, result *Benchmark, share time.Duration) {
 	began := time.Now()
-	result := Benchmark{Name: b.name, Title: b.title, About: b.about, Buffer: b.buffer}
 	var active []*runs
 	for _, s := range r.subjects {
 		if !b.includes(s) {
@@ -232,8 +234,7 @@ func (r *runner) benchmark(b *benchmark, share time.Duration) (Benchmark, error)
 			return err != nil
 		})
 	}
-	r.summarise(b, &result, active)
-	return result, nil
+	r.summarise(b, result, active)
 }
 
 // try checks a subject's results and warms up.
@@ -282,8 +283,9 @@ func (r *runner) goOn(b *benchmark, round int, began time.Time, share time.Durat
 	return time.Since(began)+each <= share
 }
 
-// missing says why a subject has no values.
+// missing says why a subject has no values, with the same word for each benchmark.
 func missing(s *subject, err error) Missing {
+	err = s.refused(err)
 	var r *refusal
 	return Missing{Subject: s.name, Reason: err.Error(), Failed: !errors.As(err, &r)}
 }

@@ -12,7 +12,7 @@ type sample []float64
 // benchmark is something that is measured of every subject it includes.
 type benchmark struct {
 	name, title, about string
-	buffer             uint64  // throughput: what the cat reads at once, in bytes
+	buffer             uint64  // throughput: how much one read of the cat takes, in bytes
 	weight             float64 // seconds it should get of a run
 	rounds             int     // more of them tell nothing new
 	metrics            []Metric
@@ -29,10 +29,10 @@ const (
 	bytesUnit   = "B"
 )
 
-func everything(*subject) bool { return true }
+func everything(s *subject) bool { return !s.warm && !s.native }
 
-// guests leaves out the host's cat.
-func guests(s *subject) bool { return s.tender != nil }
+// tended leaves out the host's cat.
+func tended(s *subject) bool { return s.tender != nil && !s.warm }
 
 // buffer is a size of the cat's buffer, and how much is copied with it: less with
 // a small one, which takes longer.
@@ -75,6 +75,15 @@ func benchmarks(quick bool) []*benchmark {
 		measure: func(l *lab, s *subject) (sample, error) { return l.firstByte(s) },
 	}}
 
+	if !quick && haveGo() {
+		all = append(all, &benchmark{
+			name: "start/go", title: "Start to exit of a Go program", weight: 15, rounds: 400,
+			about:   "A program that prints a line with fmt and exits, built by the installed Go toolchain: as a process of the host, and by gocat build as a guest.",
+			metrics: []Metric{wall, cpu}, includes: runsGo,
+			measure: func(l *lab, s *subject) (sample, error) { return l.startGo(s) },
+		})
+	}
+
 	for _, b := range buffers(quick) {
 		amount := map[*subject]int64{} // what each copies
 		all = append(all, &benchmark{
@@ -102,6 +111,15 @@ func benchmarks(quick bool) []*benchmark {
 		})
 	}
 
+	for _, mb := range []uint64{0, 100} {
+		all = append(all, &benchmark{
+			name: fmt.Sprintf("snapshot/%dMB", mb), title: fmt.Sprintf("Start of a guest that has used %d MB before", mb), weight: weight(2, 10), rounds: 400,
+			about:   "Sealed while it waited for its input, whose end is there when it is started: until it has found it and exited. Beside it guests that start, print a line and exit.",
+			metrics: []Metric{wall, cpu}, includes: func(s *subject) bool { return s.warm || s.name == "sealed" || s.name == "hvt" },
+			measure: func(l *lab, s *subject) (sample, error) { return l.startWarm(s, mb) },
+		})
+	}
+
 	requests := func(s *subject) int {
 		if s.tender.Target == image.SPT {
 			return pick(50_000, 200_000)
@@ -112,7 +130,7 @@ func benchmarks(quick bool) []*benchmark {
 	return append(all, &benchmark{
 		name: "round-trip/clock", title: "Round trip: time of day", weight: weight(2, 15), rounds: 100,
 		about:   "One system call (clock_gettime) of an spt guest, one hypercall (walltime) of an hvt guest.",
-		metrics: trip, includes: func(s *subject) bool { return guests(s) && !s.ring },
+		metrics: trip, includes: func(s *subject) bool { return tended(s) && !s.ring },
 		measure: func(l *lab, s *subject) (sample, error) {
 			n := requests(s)
 			return l.roundTrip(s, clock(uint64(n)), clock(0), n)
@@ -120,7 +138,7 @@ func benchmarks(quick bool) []*benchmark {
 	}, &benchmark{
 		name: "round-trip/read", title: "Round trip: read where there is nothing", weight: weight(2, 15), rounds: 100,
 		about:   "One read of a network device without a packet: a system call of an spt guest, a hypercall of an hvt guest, with hvt-ring a request in the network ring.",
-		metrics: trip, includes: guests,
+		metrics: trip, includes: tended,
 		measure: func(l *lab, s *subject) (sample, error) {
 			n := requests(s)
 			return l.roundTrip(s, read(uint64(n), s.ring), read(0, s.ring), n)

@@ -11,22 +11,52 @@ import (
 
 // startToExit runs the guest that prints a line, or a cat whose input is empty.
 func (l *lab) startToExit(s *subject) (sample, error) {
-	c, err := l.command(s, hello)
-	if err != nil {
-		return nil, err
-	}
 	want := helloLine
 	if s.tender == nil {
 		want = ""
 	}
+	return l.startTo(s, hello, want)
+}
+
+// startGo is startToExit for a Go program.
+func (l *lab) startGo(s *subject) (sample, error) { return l.startTo(s, goHello(l.ctx), helloLine) }
+
+func (l *lab) startTo(s *subject, w work, want string) (sample, error) {
+	c, err := l.command(s, w)
+	if err != nil {
+		return nil, err
+	}
 	e, wall, err := l.runToExit(c, l.null, want)
 	if err != nil {
-		return nil, s.refused(err)
+		return nil, err
 	}
 	return sample{ns(wall), ns(e.cpu)}, nil
 }
 
-// runToExit runs a command that ends by itself and is to print want.
+// startWarm is startToExit for a warm guest: one that has used mb megabytes of memory,
+// and waits.
+func (l *lab) startWarm(s *subject, mb uint64) (sample, error) {
+	if !s.warm {
+		return l.startToExit(s)
+	}
+	c, err := l.command(s, waiting(mb))
+	if err != nil {
+		return nil, err
+	}
+	in, err := newPipe()
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	in.closeWrite()
+	e, wall, err := l.runToExit(c, in.r, "")
+	if err != nil {
+		return nil, err
+	}
+	return sample{ns(wall), ns(e.cpu)}, nil
+}
+
+// runToExit runs a command that ends by itself and must print want.
 func (l *lab) runToExit(c command, stdin int, want string) (end, time.Duration, error) {
 	out, err := newPipe()
 	if err != nil {
@@ -125,9 +155,9 @@ func (l *lab) answer(s *subject, r *running, want byte) error {
 		case err == nil:
 			err = errors.New("ended without an answer")
 		case e.late:
-			err = fmt.Errorf("gave no answer within %v", l.patience)
+			err = fmt.Errorf("gave no answer within %v", l.timeout)
 		}
-		return s.refused(err)
+		return err
 	case b[0] != want:
 		return fmt.Errorf("wrong output: byte %#02x, not %#02x", b[0], want)
 	}
@@ -208,7 +238,7 @@ func (l *lab) roundTrip(s *subject, many, none work, n int) (sample, error) {
 		_, took[i], err = l.runToExit(c, in.r, "")
 		in.close()
 		if err != nil {
-			return nil, s.refused(err)
+			return nil, err
 		}
 	}
 	return sample{ns(took[0]-took[1]) / float64(n)}, nil
@@ -257,7 +287,7 @@ func (l *lab) throughput(s *subject, w work, n int64, verify bool) (sample, erro
 	case total.err != nil:
 		return nil, total.err
 	case err != nil && total.bytes == 0:
-		return nil, s.refused(err)
+		return nil, err
 	case err != nil:
 		return nil, err
 	case fed != nil:

@@ -17,7 +17,7 @@ type data struct {
 
 const dataSize = 64 << 20
 
-// chunk is how many bytes are spliced or read at once.
+// chunk is how many bytes one splice or read moves.
 const chunk = 1 << 20
 
 func newData() (*data, error) {

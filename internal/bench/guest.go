@@ -5,12 +5,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/abi"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/peer"
 )
 
-// work is what a guest is to do: it names an image for each target.
+// work is what a guest does: it names an image for each target.
 type work struct {
 	name   string
 	device bool     // it has the network device stdin, which is descriptor 0
@@ -22,19 +23,19 @@ type work struct {
 
 // hello prints a line and exits.
 var hello = work{name: "hello", build: func(t image.Target) ([]byte, error) {
-	p := guest.NewProbe(t)
+	p := guests.NewProbe(t)
 	p.Do(p.Puts(helloLine))
 	return p.Image()
 }}
 
 const helloLine = "Hello.\n"
 
-// cat copies stdin to the console, at most size bytes at once; it reads by the
+// cat copies stdin to the console, at most size bytes per read; it reads by the
 // network ring if ring says so.
 func cat(size uint64, ring bool) work {
 	return work{
 		name: fmt.Sprintf("cat-%d-%v", size, ring), device: true, strict: true, args: peer.CatArgs(),
-		build: func(t image.Target) ([]byte, error) { return guest.CatReading(t, size, ring) },
+		build: func(t image.Target) ([]byte, error) { return guests.CatReading(t, size, ring) },
 	}
 }
 
@@ -92,33 +93,45 @@ var (
 	}
 )
 
-// Numbers of Solo5's interfaces that these guests use (hvt_abi.h, spt_abi.h).
-const (
-	hvtPort     = 0x500 // HVT_HYPERCALL_PIO_BASE
-	hvtWalltime = 1
-	hvtNetRead  = 7
-	hvtAgain    = 1            // SOLO5_R_AGAIN
-	hvtRingAddr = 48           // offset in struct hvt_boot_info of the ring's address
-	sptManifest = 24           // offset in struct spt_boot_info of the manifest's address
-	stdinFD     = 8 + 104 + 88 // offset in the manifest of the descriptor of device 1
-)
+// stdinFD is the offset in the manifest of the descriptor of device 1.
+const stdinFD = abi.ManifestHeader + abi.EntrySize + abi.EntryHostFD
+
+// waiting writes to mb megabytes of memory, waits for its device, which is stdin, and
+// exits. It is for spt.
+func waiting(mb uint64) work {
+	const from = 16 << 20
+	return work{name: fmt.Sprintf("waiting-%d", mb), device: true, build: func(t image.Target) ([]byte, error) {
+		p := guests.NewProbe(t, image.Entry{Name: "stdin", Type: image.Net})
+		p.Sweep(from, from+mb<<20, image.PageSize, func(address guests.Value) []guests.Step {
+			return []guests.Step{p.Store64(address, address)}
+		})
+		if t == image.HVT {
+			p.Hypercall(abi.Poll, guests.Scratch, guests.N(1<<62))
+			p.Do(p.Load64(guests.N(guests.Scratch+16)).Equals(guests.N(1), 2))
+			return p.Image()
+		}
+		p.Do(p.Syscall(unix.SYS_EPOLL_PWAIT, guests.Boot32(abi.SPTBootEpollFD), guests.N(guests.Scratch), guests.N(1),
+			guests.N(1<<32-1), guests.N(0), guests.N(0)).Equals(guests.N(1), 2))
+		return p.Image()
+	}}
+}
 
 // clock asks for the time of day n times: the system call clock_gettime, or the
 // hypercall walltime.
 func clock(n uint64) work {
 	return work{name: fmt.Sprintf("clock-%d", n), build: func(t image.Target) ([]byte, error) {
-		p := guest.NewProbe(t)
+		p := guests.NewProbe(t)
 		switch {
 		case n == 0:
 		case t == image.SPT:
-			p.Do(guest.Step{Code: guest.N(p.Code(callLoop)), AX: guest.N(unix.SYS_CLOCK_GETTIME),
-				SI: guest.N(guest.Scratch), R8: guest.N(n)}.Equals(guest.N(0), 2))
+			p.Do(guests.Step{Code: guests.N(p.Code(callLoop)), AX: guests.N(unix.SYS_CLOCK_GETTIME),
+				SI: guests.N(guests.Scratch), R8: guests.N(n)}.Equals(guests.N(0), 2))
 		default:
-			p.Do(guest.Step{Code: guest.N(p.Code(outLoop)), DI: guest.N(n),
-				SI: guest.N(hvtPort + hvtWalltime), R10: guest.N(guest.Scratch)})
+			p.Do(guests.Step{Code: guests.N(p.Code(outLoop)), DI: guests.N(n),
+				SI: guests.N(abi.HypercallPort + abi.Walltime), R10: guests.N(guests.Scratch)})
 		}
 		if n > 0 {
-			p.Do(p.Move(guest.At(guest.Scratch)).Differs(guest.N(0), 3))
+			p.Do(p.Move(guests.At(guests.Scratch)).Differs(guests.N(0), 3))
 		}
 		return p.Image()
 	}}
@@ -127,25 +140,25 @@ func clock(n uint64) work {
 // read reads the device stdin, where there is nothing, n times: by the system
 // call read, the hypercall net_read, or a request in the network ring.
 func read(n uint64, ring bool) work {
-	const data = guest.Scratch + 0x100
+	const data = guests.Scratch + 0x100
 	name := fmt.Sprintf("read-%d-%v", n, ring)
 	return work{name: name, device: true, build: func(t image.Target) ([]byte, error) {
-		p := guest.NewProbe(t, image.Entry{Name: "stdin", Type: image.Net})
+		p := guests.NewProbe(t, image.Entry{Name: "stdin", Type: image.Net})
 		switch {
 		case n == 0:
 		case t == image.SPT:
-			p.Do(guest.Step{Code: guest.N(p.Code(readLoop)), AX: guest.N(unix.SYS_READ), DI: guest.Boot(sptManifest).Plus(stdinFD),
-				SI: guest.N(data), DX: guest.N(64), R8: guest.N(n)}.Equals(guest.Errno(uint64(unix.EAGAIN)), 2))
+			p.Do(guests.Step{Code: guests.N(p.Code(readLoop)), AX: guests.N(unix.SYS_READ), DI: guests.Boot(abi.SPTBootManifest).Plus(stdinFD),
+				SI: guests.N(data), DX: guests.N(64), R8: guests.N(n)}.Equals(guests.Errno(uint64(unix.EAGAIN)), 2))
 		case ring:
-			p.Do(guest.Step{Code: guest.N(p.Code(ringLoop)), DI: guest.N(n),
-				SI: guest.Boot(hvtRingAddr), R10: guest.N(data)}.Equals(guest.N(n), 2))
+			p.Do(guests.Step{Code: guests.N(p.Code(ringLoop)), DI: guests.N(n),
+				SI: guests.Boot(abi.HVTBootRing), R10: guests.N(data)}.Equals(guests.N(n), 2))
 		default: // struct hvt_hc_net_read: handle, data, size, result
 			for i, v := range []uint64{1, data, 64, 0} {
-				p.Do(p.Store64(guest.N(guest.Scratch+8*uint64(i)), guest.N(v)))
+				p.Do(p.Store64(guests.N(guests.Scratch+8*uint64(i)), guests.N(v)))
 			}
-			p.Do(guest.Step{Code: guest.N(p.Code(outLoop)), DI: guest.N(n),
-				SI: guest.N(hvtPort + hvtNetRead), R10: guest.N(guest.Scratch)})
-			p.Do(p.Move(guest.At32(guest.Scratch+24)).Equals(guest.N(hvtAgain), 2))
+			p.Do(guests.Step{Code: guests.N(p.Code(outLoop)), DI: guests.N(n),
+				SI: guests.N(abi.HypercallPort + abi.NetRead), R10: guests.N(guests.Scratch)})
+			p.Do(p.Move(guests.At32(guests.Scratch+24)).Equals(guests.N(abi.ResultAgain), 2))
 		}
 		return p.Image()
 	}}

@@ -68,7 +68,6 @@ type (
 		Plot                   bool
 		Center, Low, Width     float64
 		Sure                   bool // the difference is significant
-		P                      string
 		Dots                   []float64
 	}
 )
@@ -106,7 +105,7 @@ func view(m Metric, base string) metricView {
 		rv := rowView{Subject: row.Subject, N: row.N, Median: spread(row.Estimate, m.Unit)}
 		if r, ok := row.Ratio(base); ok {
 			rv.Plot, rv.Ratio, rv.Sure = true, times(r), r.Significant()
-			rv.Center, rv.P = a.at(r.Median), fmt.Sprintf("p = %.3f", r.P)
+			rv.Center = a.at(r.Median)
 			if r.Interval() {
 				rv.Low, rv.Width = a.at(r.Low), a.at(r.High)-a.at(r.Low)
 			}

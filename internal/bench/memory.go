@@ -35,9 +35,9 @@ func (l *lab) memory(s *subject) (sample, error) {
 	return sample{rss, pss}, err
 }
 
-// idle starts n cats that wait for input at once. It gives the time until all
-// have answered, and by how much the memory available on the host shrinks, both
-// divided by n.
+// idle starts n cats that wait for input at the same time. It gives the time
+// until all have answered, and by how much the memory available on the host
+// shrinks, both divided by n.
 func (l *lab) idle(s *subject, n int) (sample, error) {
 	cats := make([]*running, 0, n)
 	defer func() {

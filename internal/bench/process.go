@@ -56,7 +56,7 @@ func (l *lab) start(c command, stdin, stdout int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", c.path, err)
 	}
-	p.pid, p.limit = pid, p.began.Add(l.patience)
+	p.pid, p.limit = pid, p.began.Add(l.timeout)
 	l.guard.add(p)
 	return p, nil
 }

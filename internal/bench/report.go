@@ -8,6 +8,7 @@ import (
 
 // Report is what a run found.
 type Report struct {
+	Gocat      string        `json:"gocat"` // version
 	Host       Host          `json:"host"`
 	Began      time.Time     `json:"began"`
 	Seconds    float64       `json:"seconds"` // that it took
@@ -29,9 +30,11 @@ type Benchmark struct {
 	Name    string   `json:"name"`
 	Title   string   `json:"title"`
 	About   string   `json:"about"`
-	Buffer  uint64   `json:"buffer,omitempty"` // bytes that the cat reads at once
+	Buffer  uint64   `json:"buffer,omitempty"` // bytes that one read of the cat takes
 	Base    string   `json:"base"`             // subject that the others are compared with
 	Metrics []Metric `json:"metrics"`
+	// Incomplete says why there are fewer rounds than there should be, or none.
+	Incomplete string `json:"incomplete,omitempty"`
 	// Missing says of subjects why there are no values.
 	Missing []Missing `json:"missing,omitempty"`
 }

@@ -30,6 +30,7 @@ func sampleReport() *Report {
 		return s
 	}
 	report := &Report{
+		Gocat: "gocat v1.2.3",
 		Host: Host{Kernel: "Linux 6.1", CPU: "Some <CPU>", CPUs: 2, KVM: "/dev/kvm is kvm_amd (AMD-V): guests run natively",
 			LoadBefore: [3]string{"0.10", "0.20", "0.30"}, LoadAfter: [3]string{"1.00", "0.50", "0.40"}},
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seconds: 12, Incomplete: "interrupted",

@@ -21,6 +21,8 @@ type subject struct {
 	tender      *peer.Tender // nil: the program at path is a cat itself
 	path        string
 	sealed      bool
+	warm        bool // by gocat seal --warm: for the benchmarks of snapshots alone
+	native      bool // a Go program as the host runs it: for the benchmark of Go programs alone
 	ring        bool // the network ring is offered
 	options     []string
 	missing     string // why it cannot run at all
@@ -40,8 +42,11 @@ func subjects(c *Config) []*subject {
 	spt, hvt := peer.Gocat(c.Gocat, image.SPT), peer.Gocat(c.Gocat, image.HVT)
 	all := []*subject{
 		{name: "cat", about: "the cat of this host", path: "cat"},
+		{name: "go", about: "a Go program as a process of this host, built by the installed Go toolchain", native: true},
 		{name: "spt", about: "gocat run, spt guest", tender: spt},
 		{name: "sealed", about: "spt guest sealed by gocat seal", tender: spt, sealed: true},
+		{name: "warm", about: "spt guest that has started already, sealed by gocat seal --warm", tender: spt, sealed: true, warm: true},
+		{name: "warm-hvt", about: "hvt guest that has started already, sealed by gocat seal --warm", tender: hvt, sealed: true, warm: true},
 		{name: "hvt", about: "gocat run, hvt guest at privilege level 3", tender: hvt},
 		{name: "hvt-cpl0", about: "gocat run --cpl=0, hvt guest at privilege level 0", tender: hvt, options: []string{"--cpl=0"}},
 		{name: "hvt-ring", about: "gocat run --net-ring, hvt guest at privilege level 3 that reads by the network ring", tender: hvt, options: []string{"--net-ring"}, ring: true},
@@ -81,26 +86,27 @@ func catVersion(path string) string {
 
 // lab holds what measurements share.
 type lab struct {
-	ctx      context.Context
-	gocat    string
-	env      []string
-	attr     *syscall.SysProcAttr
-	patience time.Duration // how long a process may take
-	null     int
-	stderr   *memfd // of the processes
-	data     *data
-	guard    *guard
-	images   map[string]*peer.Image
-	sealed   map[string]*memfd
+	ctx     context.Context
+	gocat   string
+	env     []string
+	attr    *syscall.SysProcAttr
+	timeout time.Duration // how long a process may take
+	null    int
+	stderr  *memfd // of the processes
+	data    *data
+	guard   *guard
+	images  map[string]*peer.Image
+	sealed  map[string]*memfd
+	native  *memfd // the Go program that is no guest
 }
 
 func newLab(ctx context.Context, c *Config) (*lab, error) {
 	l := &lab{
-		ctx: ctx, gocat: c.Gocat, env: os.Environ(), attr: peer.Attr(), patience: defaultPatience,
+		ctx: ctx, gocat: c.Gocat, env: os.Environ(), attr: peer.Attr(), timeout: defaultTimeout,
 		images: map[string]*peer.Image{}, sealed: map[string]*memfd{},
 	}
 	if c.Quick {
-		l.patience = quickPatience
+		l.timeout = quickTimeout
 	}
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		return nil, errors.New("no /proc, by which guests are found: mount -t proc proc /proc")
@@ -124,8 +130,8 @@ func newLab(ctx context.Context, c *Config) (*lab, error) {
 
 // How long a process may take before it is killed, and its subject has failed.
 const (
-	quickPatience   = 6 * time.Second
-	defaultPatience = 20 * time.Second
+	quickTimeout   = 6 * time.Second
+	defaultTimeout = 20 * time.Second
 )
 
 func (l *lab) close() {
@@ -136,6 +142,9 @@ func (l *lab) close() {
 	for _, m := range l.sealed {
 		m.close()
 	}
+	if l.native != nil {
+		l.native.close()
+	}
 	l.data.close()
 	l.stderr.close()
 	unix.Close(l.null)
@@ -143,10 +152,13 @@ func (l *lab) close() {
 
 // command returns how the subject is started to do w.
 func (l *lab) command(s *subject, w work) (command, error) {
+	if s.native {
+		return l.nativeCommand()
+	}
 	if s.tender == nil {
 		return command{s.path, []string{s.path}}, nil
 	}
-	key := fmt.Sprint(w.name, " ", s.tender.Target, " ", s.tender.ABI)
+	key := fmt.Sprint(w.name, " ", s.tender.Target, " ", s.tender.ABI, " ", s.warm)
 	if l.images[key] == nil {
 		b, err := w.build(s.tender.Target)
 		if err != nil {
@@ -174,7 +186,17 @@ func (l *lab) command(s *subject, w work) (command, error) {
 		return command{s.tender.Path, s.tender.Args(kernel, options, w.args)}, nil
 	}
 	if l.sealed[key] == nil {
-		m, err := l.seal(kernel, options, w.args)
+		stdin := l.null
+		if s.warm {
+			options = append(options, "--warm", "--unsafe-clones")
+			idle, err := newPipe()
+			if err != nil {
+				return command{}, err
+			}
+			defer idle.close()
+			stdin = idle.r
+		}
+		m, err := l.seal(kernel, options, w.args, stdin)
 		if err != nil {
 			return command{}, err
 		}
@@ -183,15 +205,15 @@ func (l *lab) command(s *subject, w work) (command, error) {
 	return command{l.sealed[key].path(), []string{"sealed"}}, nil
 }
 
-// seal runs gocat seal.
-func (l *lab) seal(kernel string, options, args []string) (*memfd, error) {
+// seal runs gocat seal with the given standard input.
+func (l *lab) seal(kernel string, options, args []string, stdin int) (*memfd, error) {
 	m, err := newMemfd("sealed")
 	if err != nil {
 		return nil, err
 	}
 	argv := append([]string{"gocat", "seal", "-o", "-"}, options...)
 	argv = append(argv, "--", kernel)
-	p, err := l.start(command{l.gocat, append(argv, args...)}, l.null, m.fd)
+	p, err := l.start(command{l.gocat, append(argv, args...)}, stdin, m.fd)
 	if err == nil {
 		var e end
 		if e, err = l.wait(p); err == nil {
@@ -211,7 +233,7 @@ func (l *lab) judge(e end) error {
 	case l.ctx.Err() != nil:
 		return l.ctx.Err()
 	case e.late:
-		return fmt.Errorf("did not end within %v", l.patience)
+		return fmt.Errorf("did not end within %v", l.timeout)
 	case e.status == 0:
 		return nil
 	}

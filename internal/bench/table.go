@@ -18,7 +18,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // WriteTable writes the report for people to read.
 func (r *Report) WriteTable(w io.Writer) error {
 	t := &text{w: w}
-	t.printf("%s\n", r.Host)
+	t.printf("%s\n%s\n", r.Gocat, r.Host)
 	t.printf("KVM:  %s\n", r.Host.KVM)
 	t.printf("load: %s\n", r.Host.Load())
 	t.printf("%s, %.0f s\n", r.Began.UTC().Format(time.DateTime+" UTC"), r.Seconds)
@@ -31,6 +31,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	for _, b := range r.Benchmarks {
 		t.printf("\n%s (%s)\n%s\n", b.Title, b.Name, b.About)
+		if b.Incomplete != "" {
+			t.printf("  Incomplete: %s.\n", b.Incomplete)
+		}
 		for _, m := range b.Metrics {
 			if len(m.Rows) > 0 {
 				t.metric(m, b.Base, r.width())
@@ -50,7 +53,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 // legend explains the numbers of a report.
 const legend = `Medians with their 95 % confidence intervals. x: how many times the value of the
 column's subject, the median over the rounds; ~: the difference is not
-significant (Mann-Whitney U test, or the interval contains 1).`
+significant: the interval contains 1, or there are too few rounds for one.`
 
 // width is that of the longest subject's name.
 func (r *Report) width() int {

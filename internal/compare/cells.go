@@ -143,7 +143,7 @@ func (r *Run) tone() tone {
 	return bad
 }
 
-// Detail is what is to be said of runs that ended alike.
+// Detail is what to say of runs that ended alike.
 type Detail struct {
 	Tender  string
 	Policy  string // --eof=auto and so on; "" for peers

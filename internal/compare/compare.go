@@ -9,8 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
+	"gocat/internal/doctor"
 	"gocat/internal/image"
 	"gocat/internal/peer"
+	build "gocat/internal/version"
 )
 
 // Options is what to compare.
@@ -29,7 +31,10 @@ type Options struct {
 
 // Report is what was observed.
 type Report struct {
+	Gocat   string // version
+	Began   time.Time
 	Kernel  string
+	KVM     string // which one, in words
 	Sources []*Source
 	Tenders []*peer.Tender
 	Runs    []*Run // by source, tender, guest and policy
@@ -38,7 +43,8 @@ type Report struct {
 // Compare runs every combination. When ctx ends it ends all that it has started
 // and returns ctx's error.
 func Compare(ctx context.Context, o *Options) (*Report, error) {
-	rep := &Report{Kernel: kernel(), Tenders: o.Tenders}
+	kvm := (&doctor.Host{Root: "/"}).KVM()
+	rep := &Report{Gocat: build.String(), Began: time.Now(), Kernel: kernel(), KVM: kvm.Found, Tenders: o.Tenders}
 	var err error
 	if rep.Sources, err = find(o.Sources); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/peer"
 )
@@ -17,11 +17,11 @@ import (
 // Guest is a unikernel to run: a bundled cat, for every tender, or an image of
 // the user's, for those of its target.
 type Guest struct {
-	Name    string        // simple, advanced or the image's file name
-	Variant guest.Variant // 0: an image of the user's
-	Net     string        // the network device that gets the input
-	Idle    []string      // its other network devices: nothing ever comes there
-	Args    []string      // its arguments
+	Name    string         // simple, advanced or the image's file name
+	Variant guests.Variant // 0: an image of the user's
+	Net     string         // the network device that gets the input
+	Idle    []string       // its other network devices: nothing ever comes there
+	Args    []string       // its arguments
 
 	file *peer.Image // the user's
 
@@ -42,10 +42,10 @@ func LoadGuest(word, net string, args []string) (*Guest, error) {
 	g := &Guest{Name: word, Net: "stdin", Args: args, bundled: map[version]*peer.Image{}}
 	switch word {
 	case "simple":
-		g.Variant = guest.Simple
+		g.Variant = guests.Simple
 		return g, nil
 	case "advanced":
-		g.Variant = guest.Advanced
+		g.Variant = guests.Advanced
 		return g, nil
 	}
 	b, err := readImage(word)

@@ -22,7 +22,7 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 2r
 p { max-width: 48rem; } .dim { color: var(--dim); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border: 1px solid var(--line); overflow-wrap: anywhere; }
-thead th { background: var(--soft); } tbody th { font-weight: 600; } tbody th small { display: block; font-weight: 400; color: var(--dim); } .whole { white-space: nowrap; }
+thead th, td div { overflow-wrap: normal; } thead th { background: var(--soft); } tbody th { font-weight: 600; } tbody th small { display: block; font-weight: 400; color: var(--dim); } .whole { white-space: nowrap; }
 td div { border-radius: .25rem; padding: 0 .35rem; margin-bottom: .15rem; width: fit-content; }
 .good { color: var(--good); background: var(--goodback); } .fair { color: var(--fair); background: var(--fairback); }
 .bad { color: var(--bad); background: var(--badback); font-weight: 600; }
@@ -62,7 +62,7 @@ func (rep *Report) WriteHTML(w io.Writer) error {
 	p.add("</style>\n</head>\n<body>\n<h1>Where input ends, tender by tender</h1>\n")
 	before, after, _ := strings.Cut(Legend, "--eof=auto")
 	p.add("<p>A cat, run by each tender on each kind of input. %s<span class=\"whole\">--eof=auto</span>%s</p>\n", before, after)
-	p.add("<p class=\"dim\">%v runs on Linux %s.</p>\n", len(rep.Runs), rep.Kernel)
+	p.add("<p class=\"dim\">%s</p>\n", rep.circumstances())
 	rep.htmlViolations(&p)
 	rep.htmlTable(&p)
 	p.add("<h2>What was observed</h2>\n<table>\n<thead><tr><th>Tender</th><th>Result</th><th>Sources</th><th>Measured</th><th>Message</th></tr></thead>\n<tbody>\n")

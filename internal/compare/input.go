@@ -21,7 +21,7 @@ type input struct {
 	empty  int           // how many bytes precede an empty datagram; -1: there is none
 	idle   []*os.File    // other sides of what is attached to the guest's other devices
 	writer *os.File      // the other side; nil if there is nobody to write
-	piece  int           // how much is written at once, in bytes; 0: all
+	piece  int           // how much one write takes, in bytes; 0: all
 	pause  time.Duration // before each piece
 	end    func() error  // makes the end of the input; nil: it has none
 	fed    atomic.Int64  // bytes written so far

@@ -97,7 +97,7 @@ func isPart(part, whole []byte) bool {
 	return true
 }
 
-// delivered is what is to be said of the bytes, "" if all came.
+// delivered is what to say of the bytes, "" if all came.
 func (o *Outcome) delivered() string {
 	switch {
 	case o.AtEmpty || o.Received == o.Sent && !o.Altered:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // Legend explains the words of the table.
@@ -13,8 +14,12 @@ const Legend = "A cell is for all guests and for --eof=auto; single guests and o
 	"\"hangs\": it sleeps although the input has ended. \"spins\": it uses a processor and brings nothing out. " +
 	"\"refused\": the tender did not start it."
 
-// WriteMarkdown writes the table, and what is to be said of it, in GitHub's
-// Markdown.
+// circumstances are what the observations are of.
+func (rep *Report) circumstances() string {
+	return fmt.Sprintf("%d runs on Linux %s, %s. %s. %s.", len(rep.Runs), rep.Kernel, rep.Began.UTC().Format(time.DateTime+" UTC"), rep.KVM, rep.Gocat)
+}
+
+// WriteMarkdown writes the table and the remarks on it in GitHub's Markdown.
 func (rep *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("| source |")
@@ -37,7 +42,7 @@ func (rep *Report) WriteMarkdown(w io.Writer) error {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n" + Legend + "\n\n")
+	b.WriteString("\n" + Legend + "\n\n" + escapeMarkdown(rep.circumstances()) + "\n\n")
 	for _, d := range rep.details() {
 		fmt.Fprintf(&b, "- %s: **%s**: %s.", escapeMarkdown(d.Name()), escapeMarkdown(d.Result), escapeMarkdown(d.Sources))
 		if d.Numbers != "" {
@@ -78,11 +83,14 @@ func (rep *Report) WriteJSON(w io.Writer) error {
 		Path    string `json:"path"`
 	}
 	all := struct {
+		Gocat   string    `json:"gocat"`
+		Began   time.Time `json:"began"`
 		Kernel  string    `json:"kernel"`
+		KVM     string    `json:"kvm"`
 		Sources []*Source `json:"sources"`
 		Tenders []tender  `json:"tenders"`
 		Runs    []runJSON `json:"runs"`
-	}{Kernel: rep.Kernel, Sources: rep.Sources}
+	}{Gocat: rep.Gocat, Began: rep.Began, Kernel: rep.Kernel, KVM: rep.KVM, Sources: rep.Sources}
 	for _, t := range rep.Tenders {
 		all.Tenders = append(all.Tenders, tender{t.Name, t.Kind, t.Version, t.ABI, t.Path})
 	}

@@ -167,7 +167,7 @@ func (o *Outcome) idle(from, to usage, elapsed time.Duration) {
 	}
 }
 
-// judged reports whether gocat documents how the run is to end.
+// judged reports whether gocat documents how the run must end.
 func (r *Run) judged() bool { return r.Tender.IsGocat() && r.Guest.Variant != 0 }
 
 // violation says how the outcome differs from what gocat documents.

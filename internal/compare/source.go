@@ -1,5 +1,5 @@
 // Package compare runs tenders next to each other on every kind of input, and
-// says what each made of it.
+// says how each handled it.
 package compare
 
 import (
@@ -59,8 +59,8 @@ func (s *Source) documented(target image.Target, eof device.EOF) (kind Kind, atE
 
 // Sizes in bytes.
 const (
-	// bulkSize is more than a pipe holds, also one that gocat has widened, so
-	// that the writer is done only when most has been read.
+	// bulkSize is more than the capacity of a pipe, even of one that gocat has
+	// enlarged, so that the writer is done only when most has been read.
 	bulkSize = 1<<20 + 300001
 	// pieceSize is that of a packet or burst. It fits into Solo5's MTU.
 	pieceSize = 1400

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +22,8 @@ type Set struct {
 //
 // m comes from image.ParseManifest, which vouches for the names and types in it.
 // Every device must be attached, else the error is a *NotAttachedError; a
-// setting for a device that m lacks is an *UndeclaredError. On any error all
-// that was opened is closed again and m is as it was.
+// setting for a device that m lacks is an *UndeclaredError. On any error
+// everything that was opened is closed again and m is unchanged.
 //
 // The descriptors it opens have numbers above 2 and FD_CLOEXEC set. An
 // inherited descriptor, its description and its offset are left as they are.
@@ -59,8 +60,19 @@ func attach(m image.Manifest, o *Options, open func(*Device, *Options) error) (*
 	}
 	s := raw.New[Set]()
 	s.Devices = devices
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		if d.Type == image.Net && d.MAC == [6]byte{} {
+			if d.MAC, err = randomMAC(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := o.attachUser(devices); err != nil {
+		return nil, err
+	}
 	// Inherited descriptors first: once others are open, a wrong number
-	// could hit one of them.
+	// could hit one of them. User networks last: one starts a process.
 	for _, inherited := range []bool{true, false} {
 		for i := range s.Devices {
 			d := &s.Devices[i]
@@ -73,15 +85,6 @@ func attach(m image.Manifest, o *Options, open func(*Device, *Options) error) (*
 			}
 		}
 	}
-	for i := range s.Devices {
-		d := &s.Devices[i]
-		if d.Type == image.Net && d.MAC == [6]byte{} {
-			if d.MAC, err = randomMAC(); err != nil {
-				s.Close()
-				return nil, err
-			}
-		}
-	}
 	for _, d := range s.Devices {
 		e := &m[d.Handle]
 		e.Capacity, e.BlockSize = d.Capacity, d.BlockSize
@@ -91,8 +94,8 @@ func attach(m image.Manifest, o *Options, open func(*Device, *Options) error) (*
 	return s, nil
 }
 
-// distinct refuses one descriptor or tap behind two devices: each would take
-// the other's input, and the kernel takes neither twice.
+// distinct refuses one descriptor or tap for two devices: each would take the
+// other's input, and the kernel takes neither twice.
 func distinct(devices []Device) error {
 	for i, d := range devices {
 		for _, e := range devices[:i] {
@@ -118,10 +121,14 @@ func distinct(devices []Device) error {
 // nil, and -1 or inherited when it fails.
 func (d *Device) open(o *Options) error {
 	switch {
+	case d.Type == image.Block && d.Inherited:
+		return d.inheritBlock(o.AllowCloexec)
 	case d.Type == image.Block:
 		return d.openBlock()
 	case d.Inherited:
 		return d.inherit(o.AllowCloexec)
+	case d.User != nil:
+		return d.openUser()
 	}
 	return d.openTap()
 }
@@ -151,6 +158,10 @@ func aboveStdio(fd int) (int, error) {
 	return moved, nil
 }
 
+// ErrRandomMAC means that the host gives no random address for a network device
+// without one.
+var ErrRandomMAC = errors.New("no random MAC address")
+
 // randomMAC makes a locally administered unicast address.
 func randomMAC() (mac [6]byte, err error) {
 	for {
@@ -159,7 +170,7 @@ func randomMAC() (mac [6]byte, err error) {
 			continue
 		}
 		if err != nil || n != len(mac) {
-			return mac, fmt.Errorf("no random MAC address: getrandom gave %d of %d bytes: %w; set one with --net-mac", n, len(mac), err)
+			return mac, fmt.Errorf("%w: getrandom gave %d of %d bytes: %w", ErrRandomMAC, n, len(mac), err)
 		}
 		mac[0] = mac[0]&^1 | 2
 		return mac, nil

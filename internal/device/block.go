@@ -36,6 +36,23 @@ func (d *Device) openBlock() error {
 	return nil
 }
 
+// inheritBlock checks and measures the inherited descriptor d.FD.
+func (d *Device) inheritBlock(allowCloexec bool) (err error) {
+	if err := comesFromCaller(d.FD, allowCloexec); err != nil {
+		return err
+	}
+	if d.Writable, err = access(d.FD); err != nil {
+		return err
+	}
+	d.Path = raw.Concat("@", raw.Decimal(uint64(d.FD)))
+	defer func() { d.Path = "" }()
+	if err := d.measure(d.FD); err != nil {
+		return err
+	}
+	d.Kind = Disk
+	return nil
+}
+
 // measure sets Capacity and BlockSize from the open fd.
 func (d *Device) measure(fd int) error {
 	var st unix.Stat_t

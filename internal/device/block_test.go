@@ -74,7 +74,7 @@ func loop(t *testing.T, path string) string {
 	return name
 }
 
-// Errors of open say what is to be done, and name the path on one line.
+// Errors of open say what to do, and name the path on one line.
 func TestBlockErrors(t *testing.T) {
 	for _, test := range []struct{ path, want string }{
 		{"/dev/null/x", "not a directory"},

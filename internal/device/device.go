@@ -2,9 +2,9 @@
 // manifest declares: taps and inherited descriptors to network devices, files
 // and block devices to block devices.
 //
-// Options collects the user's settings, Attach opens and checks everything at
-// once, and Device.Private gives a tender that reads for its guest a way to do
-// so without blocking and without changing what it shares with its caller.
+// Options collects the user's settings, Attach opens and checks everything in
+// one step, and Device.Private gives a tender that reads for its guest a way to
+// do so without blocking and without changing what it shares with its caller.
 package device
 
 import "gocat/internal/image"
@@ -22,7 +22,7 @@ const (
 	Packet                    // datagram or raw socket: no end
 	Tap                       // Ethernet tap
 	Other                     // anything else that can be polled (eventfd, timerfd, /dev/random, ...)
-	Disk                      // regular file or block device behind a block device
+	Disk                      // regular file or block device, for a block device
 	SeqPacket                 // sequenced-packet socket: keeps packets apart, and ends
 )
 
@@ -73,7 +73,8 @@ type Device struct {
 	FD        int              // host descriptor, owned by the Set unless Inherited; -1 when not open
 	Inherited bool             // came as @FD: never closed and never left changed
 	Writable  bool             // open for writing too; every device is open for reading
-	Path      string           // Net: interface name of a tap, "" when Inherited; Block: path
+	Path      string           // Net: interface name of a tap, "" when Inherited or User; Block: path
+	User      *UserDevice      // Net: set for a user network
 
 	MAC       [6]byte // Net
 	MTU       uint16  // Net, bytes without the Ethernet header

@@ -9,26 +9,41 @@ import (
 )
 
 // inherit checks the inherited descriptor d.FD and sets Kind, Writable and MTU.
-// It changes nothing about the descriptor.
+// It changes nothing about the descriptor, except settings that a tap's last
+// user may have left.
 func (d *Device) inherit(allowCloexec bool) error {
-	flags, err := raw.Fcntl(d.FD, unix.F_GETFD, 0)
-	if err != nil {
-		return fmt.Errorf("descriptor %d is not open", d.FD)
+	if err := comesFromCaller(d.FD, allowCloexec); err != nil {
+		return err
 	}
-	if flags&unix.FD_CLOEXEC != 0 && !allowCloexec {
-		return fmt.Errorf("descriptor %d is not open in the caller: here it is close-on-exec, so not inherited", d.FD)
-	}
+	var err error
 	if d.Writable, err = access(d.FD); err != nil {
 		return err
 	}
 	if d.Kind, err = classify(d.FD); err != nil {
 		return err
 	}
+	if d.Kind == Tap {
+		if err := settleTap(d.FD); err != nil {
+			return fmt.Errorf("descriptor %d, a tap: %w", d.FD, err)
+		}
+	}
 	if d.MTU == 0 {
 		d.MTU = DefaultMTU
 		if d.Kind == Tap {
 			d.MTU = inheritedMTU(d.FD)
 		}
+	}
+	return nil
+}
+
+// comesFromCaller refuses a descriptor that the caller cannot have left open.
+func comesFromCaller(fd int, allowCloexec bool) error {
+	flags, err := raw.Fcntl(fd, unix.F_GETFD, 0)
+	if err != nil {
+		return fmt.Errorf("descriptor %d is not open", fd)
+	}
+	if flags&unix.FD_CLOEXEC != 0 && !allowCloexec {
+		return fmt.Errorf("descriptor %d is not open in the caller: here it is close-on-exec, so not inherited", fd)
 	}
 	return nil
 }

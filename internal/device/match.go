@@ -34,7 +34,7 @@ type NotAttachedError struct {
 	Devices []Declared // at least one
 }
 
-// Error is one line that names the devices and the options they want.
+// Error is one line that names the devices.
 func (e *NotAttachedError) Error() string {
 	var b strings.Builder
 	b.WriteString("declared but not attached:")
@@ -44,23 +44,8 @@ func (e *NotAttachedError) Error() string {
 		}
 		b.WriteByte(' ')
 		b.WriteString(d.String())
-		switch d.Type {
-		case image.Net:
-			b.WriteString(" (--net " + d.Name + "=IFACE|@FD)")
-		case image.Block:
-			b.WriteString(" (--block " + d.Name + "=PATH)")
-		}
 	}
 	return b.String()
-}
-
-// Lines is the error as Solo5's tenders print it, a line a device and one more.
-func (e *NotAttachedError) Lines() []string {
-	lines := make([]string, 0, len(e.Devices)+1)
-	for _, d := range e.Devices {
-		lines = append(lines, "Device "+quote(d.Name)+" of type "+d.Type.String()+" declared but not attached.")
-	}
-	return append(lines, "All declared devices must be attached. See --help for syntax.")
 }
 
 // UndeclaredError says that an option names a device that the manifest lacks.
@@ -148,18 +133,25 @@ func (o *Options) fill(d *Device) bool {
 				continue
 			}
 			d.Path, d.Inherited, d.MAC, d.MTU = n.iface, n.inherited, n.mac, n.mtu
+			if n.user != "" {
+				d.User = raw.New[UserDevice]()
+				d.User.Name, d.User.Spec, d.User.Program = d.Name, n.user, o.UserProgram
+			}
 			if n.inherited {
 				d.FD = n.fd
 			}
-			return n.inherited || n.iface != ""
+			return n.inherited || n.iface != "" || n.user != ""
 		}
 	case image.Block:
 		for _, b := range o.blocks {
 			if b.name != d.Name {
 				continue
 			}
-			d.Path, d.BlockSize = b.path, b.sector
-			return b.path != ""
+			d.Path, d.BlockSize, d.Inherited = b.path, b.sector, b.inherited
+			if b.inherited {
+				d.FD = b.fd
+			}
+			return b.inherited || b.path != ""
 		}
 	}
 	return false

@@ -22,9 +22,9 @@ const (
 // Options collects what the user wants attached to each device. The zero value
 // attaches nothing.
 //
-// Every Set method takes one NAME=VALUE argument, checks its syntax at once and
-// touches nothing on the host. The last setting of a name wins, as in Solo5's
-// tenders; whether the guest declares the name is for Attach to say.
+// Every Set method takes one NAME=VALUE argument, checks its syntax immediately
+// and touches nothing on the host. The last setting of a name wins, as in
+// Solo5's tenders; whether the guest declares the name is for Attach to say.
 type Options struct {
 	// AllowCloexec lets @FD name a descriptor with FD_CLOEXEC set. Such a
 	// descriptor cannot have come through exec, so for a command it is one
@@ -32,24 +32,36 @@ type Options struct {
 	// that opens descriptors itself sets this.
 	AllowCloexec bool
 
-	nets   []netOption
-	blocks []blockOption
+	Guest string       // the guest's name, for its neighbours in a user network
+	Say   func(string) // unless nil, told in lines what a user network gave the guest
+
+	Handed      Handed // user networks that are there already
+	UserProgram string // the program that makes user networks; "" for the one beside gocat
+
+	publish []string // --publish
+	nets    []netOption
+	blocks  []blockOption
 }
 
 type netOption struct {
-	name  string
-	iface string // a tap's name
-	fd    int    // when inherited
-	// inherited and iface == "" together say that nothing was attached yet.
+	name    string
+	iface   string // a tap's name
+	user    string // the settings of a user network
+	userMTU uint16 // its MTU
+	fd      int    // when inherited
+	// not inherited, iface == "" and user == "" together say that nothing was attached yet.
 	inherited bool
 	mac       [6]byte // all zero: none given
 	mtu       uint16  // 0: none given
 }
 
 type blockOption struct {
-	name   string
-	path   string // "": nothing attached yet
-	sector uint16 // 0: none given
+	name string
+	path string
+	fd   int // when inherited
+	// not inherited and path == "" together say that nothing was attached yet.
+	inherited bool
+	sector    uint16 // 0: none given
 }
 
 // SetNet takes NAME=IFACE (a tap) or NAME=@FD (an inherited descriptor).
@@ -64,14 +76,14 @@ func (o *Options) SetNet(s string) error {
 			return fmt.Errorf("net %s: descriptor %q: want @ and a decimal number from 0 to 2147483647", quote(name), value)
 		}
 		n := o.net(name)
-		n.iface, n.fd, n.inherited = "", int(fd), true
+		n.iface, n.user, n.fd, n.inherited = "", "", int(fd), true
 		return nil
 	}
 	if err := checkInterface(value); err != nil {
 		return fmt.Errorf("net %s: %w", quote(name), err)
 	}
 	n := o.net(name)
-	n.iface, n.fd, n.inherited = value, 0, false
+	n.iface, n.user, n.fd, n.inherited = value, "", 0, false
 	return nil
 }
 
@@ -82,7 +94,7 @@ func checkInterface(s string) error {
 	case s == "" || s == "." || s == "..":
 		return fmt.Errorf("interface %q: want the name of a tap, or @ and the number of a descriptor", s)
 	case len(s) >= unix.IFNAMSIZ:
-		return fmt.Errorf("interface %q: %d bytes long; an interface name has at most %d", s, len(s), unix.IFNAMSIZ-1)
+		return fmt.Errorf("interface %q: %d bytes long; an interface name has at most %d; a longer one is an alternative name, and ip link show NAME has the other", s, len(s), unix.IFNAMSIZ-1)
 	}
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -159,16 +171,28 @@ func (o *Options) SetNetMTU(s string) error {
 	return nil
 }
 
-// SetBlock takes NAME=PATH, a regular file or a block device.
+// SetBlock takes NAME=PATH, a regular file or a block device, or NAME=@FD, an
+// inherited descriptor of one. If the descriptor is open for reading only, the
+// guest's writes fail.
 func (o *Options) SetBlock(s string) error {
-	name, value, err := split(s, "NAME=PATH")
+	name, value, err := split(s, "NAME=PATH or NAME=@FD")
 	if err != nil {
 		return err
+	}
+	if number, ok := strings.CutPrefix(value, "@"); ok {
+		fd, err := strconv.ParseUint(number, 10, 31)
+		if err != nil {
+			return fmt.Errorf("block %s: descriptor %q: want @ and a decimal number from 0 to 2147483647; a file of that name is %q", quote(name), value, "./"+value)
+		}
+		b := o.block(name)
+		b.path, b.fd, b.inherited = "", int(fd), true
+		return nil
 	}
 	if value == "" || strings.IndexByte(value, 0) >= 0 {
 		return fmt.Errorf("block %s: path %q: want the path of a file or block device", quote(name), value)
 	}
-	o.block(name).path = value
+	b := o.block(name)
+	b.path, b.fd, b.inherited = value, 0, false
 	return nil
 }
 

@@ -132,7 +132,7 @@ func TestOptionsLastWins(t *testing.T) {
 // Whatever an option parser accepts is in range, and what it refuses leaves
 // nothing behind and makes one printable line.
 func FuzzOptions(f *testing.F) {
-	for _, s := range []string{"a=tap0", "a=@0", "a=@2147483648", "a=02:00:00:00:00:01", "a=1500", "a=512", "a=4096", "a=/dev/sda", "=", "a=%d", "\xff=\n"} {
+	for _, s := range []string{"a=tap0", "a=@0", "a=@2147483648", "a=02:00:00:00:00:01", "a=1500", "a=512", "a=4096", "a=/dev/sda", "=", "a=%d", "\xff=\n", "0=@\x11"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

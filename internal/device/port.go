@@ -2,11 +2,11 @@ package device
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
 // Via says how a Port keeps from blocking, and so which system calls it makes.
@@ -31,38 +31,36 @@ type Port struct {
 	FD    int // to read and write; equal to the Device's FD unless Close closes it
 	Via   Via
 	owned bool // FD is Close's to close
-	waits bool // Read and Write may wait, for a disk or another reader
+	reads bool // nothing can ever be written
 }
 
 // Private returns a Port for the device. Close the Port before the Set.
 //
 // Taps that Attach opened are private and non-blocking already; files, disks
 // and the likes of /dev/null never block. Pipes, FIFOs and terminals are opened
-// anew through /proc/self/fd, with the same access mode and O_NONBLOCK. Sockets
-// take a flag with each call. What is left is polled before each call: the
-// master of a pseudoterminal (opening it anew would make another one), an
+// again through /proc/self/fd, with the same access mode and O_NONBLOCK.
+// Sockets take a flag with each call. What is left is polled before each call:
+// the master of a pseudoterminal (opening it again would make another one), an
 // inherited tap, eventfds and other devices, and pipes and terminals where
 // /proc is missing or they belong to another user.
 func (d *Device) Private() (Port, error) {
 	if d.FD < 0 || d.Kind == 0 {
 		return Port{}, errors.New(Declared{d.Name, d.Type}.String() + ": not open")
 	}
-	p := Port{FD: d.FD}
+	p := Port{FD: d.FD, reads: !d.Writable || raw.WriteNothing(d.FD) != nil}
 	switch {
-	case AlwaysReady(d.Kind):
-		p.waits = true
-	case !d.Inherited:
+	case AlwaysReady(d.Kind), !d.Inherited:
 	case d.Kind == Stream || d.Kind == Packet || d.Kind == SeqPacket:
 		p.Via = Socket
 	case d.Kind == Pipe || d.Kind == TTY:
 		fd, err := reopen(d.FD)
 		if err != nil {
-			p.Via, p.waits = Polled, true
+			p.Via = Polled
 			break
 		}
 		p.FD, p.owned = fd, true
 	default:
-		p.Via, p.waits = Polled, true
+		p.Via = Polled
 	}
 	return p, nil
 }
@@ -70,7 +68,7 @@ func (d *Device) Private() (Port, error) {
 // Close closes the descriptor if Private opened it.
 func (p *Port) Close() {
 	if p.owned {
-		unix.Close(p.FD)
+		raw.Close(p.FD)
 	}
 	*p = Port{FD: -1}
 }
@@ -91,9 +89,12 @@ func (p *Port) Read(b []byte) (int, unix.Errno) {
 }
 
 // Write writes b once and returns how much of it was taken, which may be less
-// than all. The error is EAGAIN when nothing can be written now. When Polled, a
-// write of more than fits waits for the rest.
+// than all. The error is EAGAIN if nothing can be written now, EBADF if writing is
+// impossible. When Polled, a write of more than fits waits for the rest.
 func (p *Port) Write(b []byte) (int, unix.Errno) {
+	if p.reads {
+		return 0, unix.EBADF
+	}
 	if p.Via == Socket {
 		return p.call(unix.SYS_SENDTO, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
@@ -105,17 +106,10 @@ func (p *Port) Write(b []byte) (int, unix.Errno) {
 	return p.call(unix.SYS_WRITE, b, 0)
 }
 
-// call makes the system call on b, again when a signal interrupts it. The Go
-// scheduler is told only of calls that may wait; the rest are over sooner.
+// call makes the system call on b, again when a signal interrupts it.
 func (p *Port) call(nr uintptr, b []byte, flags uintptr) (int, unix.Errno) {
 	for {
-		var n uintptr
-		var errno unix.Errno
-		if p.waits {
-			n, _, errno = unix.Syscall6(nr, uintptr(p.FD), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
-		} else {
-			n, _, errno = unix.RawSyscall6(nr, uintptr(p.FD), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
-		}
+		n, errno := raw.Syscall6(nr, uintptr(p.FD), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -127,12 +121,13 @@ func (p *Port) call(nr uintptr, b []byte, flags uintptr) (int, unix.Errno) {
 }
 
 // ready returns 0 when the event has come, or an end or error that the call
-// itself will report. A signal that is due interrupts poll(2) even where it does
-// not wait.
+// itself will report. A signal that is due interrupts ppoll(2) even where it does
+// not wait; poll(2) would then be resumed by another call.
 func (p *Port) ready(event int16) unix.Errno {
 	for {
 		fd := unix.PollFd{Fd: int32(p.FD), Events: event}
-		n, _, errno := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&fd)), 1, 0)
+		var now unix.Timespec
+		n, errno := raw.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -143,37 +138,37 @@ func (p *Port) ready(event int16) unix.Errno {
 	}
 }
 
-// reopen opens the pipe or terminal behind fd anew, non-blocking.
+// reopen opens fd's pipe or terminal again, non-blocking.
 func reopen(fd int) (int, error) {
 	var old, got unix.Stat_t
-	if err := unix.Fstat(fd, &old); err != nil {
+	if err := raw.Fstat(fd, &old); err != nil {
 		return -1, err
 	}
 	if old.Mode&unix.S_IFMT == unix.S_IFCHR && old.Rdev == unix.Mkdev(5, 2) {
-		return -1, fmt.Errorf("/dev/ptmx: %w", unix.EINVAL)
+		return -1, unix.EINVAL // /dev/ptmx
 	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	flags, err := raw.Fcntl(fd, unix.F_GETFL, 0)
 	if err != nil {
 		return -1, err
 	}
 	mode := flags&unix.O_ACCMODE | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
-	reopened, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), mode, 0)
+	reopened, err := raw.Open(raw.Concat("/proc/self/fd/", raw.Decimal(uint64(fd))), mode)
 	if err != nil {
 		return -1, err
 	}
 	if reopened, err = aboveStdio(reopened); err != nil {
 		return -1, err
 	}
-	err = unix.Fstat(reopened, &got)
+	err = raw.Fstat(reopened, &got)
 	if err == nil && (got.Dev != old.Dev || got.Ino != old.Ino || got.Rdev != old.Rdev) {
 		err = unix.ESTALE
 	}
 	// A pipe in packet mode is made so by fcntl; open refuses the flag.
 	if err == nil && flags&unix.O_DIRECT != 0 {
-		_, err = unix.FcntlInt(uintptr(reopened), unix.F_SETFL, unix.O_NONBLOCK|unix.O_DIRECT)
+		_, err = raw.Fcntl(reopened, unix.F_SETFL, unix.O_NONBLOCK|unix.O_DIRECT)
 	}
 	if err != nil {
-		unix.Close(reopened)
+		raw.Close(reopened)
 		return -1, err
 	}
 	return reopened, nil

@@ -56,7 +56,7 @@ func flags(t *testing.T, fd int) [2]int {
 	return f
 }
 
-// hangUp closes what is behind fd and keeps the number taken.
+// hangUp closes fd's resource and keeps the number taken.
 func hangUp(t *testing.T, fd int) {
 	t.Helper()
 	if err := unix.Dup3(open(t, "/dev/null", unix.O_RDWR), fd, 0); err != nil {
@@ -242,7 +242,7 @@ func TestPortWithoutProc(t *testing.T) {
 	checkPolledPipe(t, p, r, w)
 }
 
-// So is a pipe that another user made: only its owner may open it anew.
+// So is a pipe that another user made: only its owner may open it again.
 func TestPortOfAnotherUser(t *testing.T) {
 	testhost.NeedRoot(t, "to become another user")
 	r, w := pipe(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,8 @@ func (d *Device) openTap() error {
 	}
 	defer raw.Close(sock)
 	// TUNSETIFF would make an interface that does not exist, so look first.
-	if err := checkUp(sock, d.Path); err != nil {
+	index, err := checkUp(sock, d.Path)
+	if err != nil {
 		return err
 	}
 	fd, err := raw.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC)
@@ -31,7 +33,7 @@ func (d *Device) openTap() error {
 	if fd, err = aboveStdio(fd); err != nil {
 		return err
 	}
-	mtu, err := attachTap(sock, fd, d.Path)
+	mtu, err := attachTap(sock, fd, d.Path, index)
 	if err != nil {
 		raw.Close(fd)
 		return err
@@ -43,24 +45,46 @@ func (d *Device) openTap() error {
 	return nil
 }
 
-// checkUp says whether the interface exists and is up. A tap that nobody has
-// attached to has no carrier, so IFF_RUNNING is no condition.
-func checkUp(sock int, name string) error {
+// checkUp says whether the interface exists and is up, and returns its number. A
+// tap that nobody has attached to has no carrier, so IFF_RUNNING is no condition.
+func checkUp(sock int, name string) (index uint32, err error) {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
-		return fmt.Errorf("interface %q: %w", name, err)
+		return 0, fmt.Errorf("interface %q: %w", name, err)
 	}
 	switch err := raw.Ioctl(sock, unix.SIOCGIFFLAGS, ifr); err {
 	case nil:
 	case unix.ENODEV:
-		return fmt.Errorf("no interface %q: %w; make one: ip tuntap add %s mode tap && ip link set %s up", name, unix.ENOENT, name, name)
+		return 0, fmt.Errorf("no interface %q: %w; make one: %s", name, unix.ENOENT, makeTap(name))
 	default:
-		return fmt.Errorf("interface %q: cannot read its flags: %w", name, err)
+		return 0, fmt.Errorf("interface %q: cannot read its flags: %w", name, err)
 	}
 	if ifr.Uint16()&unix.IFF_UP == 0 {
-		return fmt.Errorf("interface %q: %w; bring it up: ip link set %s up", name, unix.ENETDOWN, name)
+		if notTap(name) {
+			return 0, fmt.Errorf("interface %q: %w, and it is no tap; make one: %s", name, unix.ENETDOWN, makeTap("NAME"))
+		}
+		return 0, fmt.Errorf("interface %q: %w; bring it up: ip link set %s up", name, unix.ENETDOWN, name)
 	}
-	return nil
+	if err := raw.Ioctl(sock, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0, fmt.Errorf("interface %q: cannot read its number: %w", name, err)
+	}
+	return ifr.Uint32(), nil
+}
+
+// makeTap is the command that makes a tap for the user who runs this.
+func makeTap(name string) string {
+	if os.Geteuid() == 0 {
+		return "ip tuntap add " + name + " mode tap && ip link set " + name + " up"
+	}
+	return "sudo ip tuntap add " + name + " mode tap user $(id -un) && sudo ip link set " + name + " up"
+}
+
+// notTap reports whether the kernel says that an interface is not a tap.
+func notTap(name string) bool {
+	const dir = "/sys/class/net/"
+	_, err := os.Stat(dir + name + "/tun_flags")
+	_, there := os.Stat(dir + name)
+	return errors.Is(err, os.ErrNotExist) && there == nil
 }
 
 // flagsRequest is struct ifreq with ifr_flags (linux/if.h).
@@ -70,8 +94,9 @@ type flagsRequest struct {
 	_     [22]byte
 }
 
-// attachTap makes fd, an open /dev/net/tun, the tap's and returns its MTU.
-func attachTap(sock, fd int, name string) (uint16, error) {
+// attachTap makes fd, an open /dev/net/tun, the tap's and returns its MTU. The
+// name may be an alternative one; index is the interface's number.
+func attachTap(sock, fd int, name string, index uint32) (uint16, error) {
 	var r flagsRequest
 	copy(r.name[:unix.IFNAMSIZ-1], name)
 	r.flags = unix.IFF_TAP | unix.IFF_NO_PI
@@ -79,13 +104,20 @@ func attachTap(sock, fd int, name string) (uint16, error) {
 		return 0, fmt.Errorf("interface %q: cannot attach: %w; %s", name, err, attachHint(err, name))
 	}
 	if got := r.name[:max(0, bytes.IndexByte(r.name[:], 0))]; string(got) != name {
-		return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, string(got))
+		actual := raw.String(raw.Clone(got))
+		if ifr, err := unix.NewIfreq(actual); err != nil || raw.Ioctl(sock, unix.SIOCGIFINDEX, ifr) != nil || ifr.Uint32() != index {
+			return 0, fmt.Errorf("interface %q: the kernel attached %q instead", name, actual)
+		}
+		name = actual
 	}
 	mtu, err := interfaceMTU(sock, name)
 	if err != nil {
 		return 0, fmt.Errorf("interface %q: cannot read its MTU: %w", name, err)
 	}
 	disableOffload(sock, name)
+	if err := settleTap(fd); err != nil {
+		return 0, fmt.Errorf("interface %q: %w", name, err)
+	}
 	return mtu, nil
 }
 
@@ -106,7 +138,7 @@ func attachHint(err error, name string) string {
 	case errors.Is(err, unix.EBUSY):
 		return "another program is using it"
 	case errors.Is(err, unix.EINVAL):
-		return "it is not a single-queue tap; make one: ip tuntap add NAME mode tap"
+		return "it is not a single-queue tap; make one: ip tuntap add NAME mode tap user $USER; a macvtap has a device file, to be opened and inherited: 3<>/dev/tapNUMBER"
 	}
 	return "the tun driver refused it"
 }
@@ -152,27 +184,37 @@ func disableOffload(sock int, name string) {
 }
 
 // isTap reports whether a character device is a tap, and refuses one whose
-// packets are not plain Ethernet frames. A tap without IFF_NO_PI goes unseen:
-// TUNGETIFF uses the same bit for IFF_NOFILTER.
+// packets are not plain Ethernet frames.
 func isTap(fd int) (bool, error) {
-	ifr, err := unix.NewIfreq("")
+	r, err := unix.NewIfreq("")
 	if err != nil {
 		return false, err
 	}
-	switch err := raw.Ioctl(fd, unix.TUNGETIFF, ifr); err {
-	case nil:
-	case unix.EBADFD:
-		return false, fmt.Errorf("descriptor %d is /dev/net/tun without an interface; attach it to a tap first (TUNSETIFF)", fd)
-	default:
-		return false, nil
-	}
-	switch flags := ifr.Uint16(); {
+	ok, err := tapRequest(fd, r)
+	switch flags := r.Uint16(); {
+	case err == unix.EBADFD:
+		return false, fmt.Errorf("descriptor %d is /dev/net/tun without an interface, or its interface is gone; attach it to a tap first (TUNSETIFF)", fd)
+	case !ok || err != nil:
+		return false, err
 	case flags&unix.IFF_TAP == 0:
-		return false, fmt.Errorf("descriptor %d is the tun %q, which carries IP packets; a guest wants Ethernet, a tap", fd, ifr.Name())
+		return false, fmt.Errorf("descriptor %d is the tun %q, which carries IP packets; a guest wants Ethernet, a tap", fd, r.Name())
+	case flags&(unix.IFF_NO_PI|unix.IFF_VNET_HDR) == unix.IFF_NO_PI || plainFrames(fd) == nil:
+		return true, nil
 	case flags&unix.IFF_VNET_HDR != 0:
-		return false, fmt.Errorf("descriptor %d is the tap %q with a header before each frame; attach it without IFF_VNET_HDR", fd, ifr.Name())
+		return false, headers(fd, r, "without IFF_VNET_HDR")
 	}
-	return true, nil
+	return false, headers(fd, r, "with IFF_NO_PI")
+}
+
+// headers refuses a tap whose frames have headers.
+func headers(fd int, r *unix.Ifreq, how string) error {
+	return fmt.Errorf("descriptor %d is the tap %q with a header before each frame; attach it %s, or name the interface: --net NAME=%[2]q", fd, r.Name(), how)
+}
+
+// plainFrames turns the headers off on a macvtap, whose descriptor has them from
+// the start. A tap's attachment is for good, and this fails.
+func plainFrames(fd int) error {
+	return raw.Ioctl(fd, unix.TUNSETIFF, &flagsRequest{flags: unix.IFF_TAP | unix.IFF_NO_PI})
 }
 
 // inheritedMTU is the MTU of an inherited tap's interface. The tap may belong
@@ -206,14 +248,14 @@ func inheritedMTU(fd int) uint16 {
 
 // hardwareRequest is struct ifreq with ifr_hwaddr, a struct sockaddr.
 type hardwareRequest struct {
-	name [unix.IFNAMSIZ]byte
-	_    uint16 // family
-	addr [6]byte
-	_    [16]byte
+	name   [unix.IFNAMSIZ]byte
+	family uint16 // link type
+	addr   [6]byte
+	_      [16]byte
 }
 
-// hardwareAddress reads the Ethernet address of the interface behind a tap's
-// descriptor, or of the one that name means to a socket.
+// hardwareAddress reads the Ethernet address of the interface that a tap's
+// descriptor belongs to, or of the one that name means to a socket.
 func hardwareAddress(fd int, name string) ([6]byte, error) {
 	var r hardwareRequest
 	copy(r.name[:unix.IFNAMSIZ-1], name)

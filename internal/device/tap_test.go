@@ -175,7 +175,7 @@ func TestTapOfAnotherUser(t *testing.T) {
 	sock = kept(t, sock, err)
 	// The descriptors belong to this namespace; only the user changes.
 	testhost.Unprivileged(t, func() {
-		_, err := attachTap(sock, tun, "tap0")
+		_, err := attachTap(sock, tun, "tap0", 0)
 		if err == nil || !strings.Contains(err.Error(), "operation not permitted; it belongs to another user") {
 			t.Errorf("error %v", err)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/abi"
 )
 
 // sptGuest runs the bundled cat as an spt guest.
@@ -24,40 +26,34 @@ func (h *Host) runCat(backend string, bad Status) Result {
 	case err != nil:
 		return Result{Status: bad, Found: "could not try one", Means: err.Error()}
 	case out.Status != 0:
-		r := Result{Status: bad, Found: fmt.Sprintf("the bundled cat ended with status %d", out.Status), Mend: "see the lines above"}
+		r := Result{Status: bad, Found: fmt.Sprintf("the bundled cat ended with status %d", out.Status), Remedy: "see the lines above"}
 		if line, _, _ := strings.Cut(string(out.Stderr), "\n"); line != "" {
 			r.Means = strings.TrimPrefix(line, "gocat: ")
 		}
 		return r
 	case !bytes.Equal(out.Stdout, input):
 		return Result{Status: bad, Found: "the bundled cat lost data",
-			Means: fmt.Sprintf("it was given %d bytes and gave %d", len(input), len(out.Stdout)), Mend: "please report it"}
+			Means: fmt.Sprintf("it was given %d bytes and gave %d", len(input), len(out.Stdout)), Remedy: "please report it"}
 	}
 	return Result{Found: "the bundled cat runs", Means: backend + " guests work"}
 }
 
-// KVM_GET_API_VERSION of linux/kvm.h and the only version there is.
-const (
-	kvmGetAPIVersion = 0xae00
-	kvmAPIVersion    = 12
-)
-
-// KVM checks for /dev/kvm and says which implementation is behind it.
+// KVM checks for /dev/kvm and says which implementation it is.
 func (h *Host) KVM() Result {
 	fd, err := unix.Open(filepath.Join(h.Root, "dev/kvm"), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		r := Result{Status: Warn, Found: "cannot open /dev/kvm (" + err.Error() + ")", Means: "no hvt guests"}
 		switch {
 		case errors.Is(err, unix.ENOENT):
-			r.Mend = "load kvm_intel or kvm_amd, enable virtualisation in the firmware, and in a container pass the device in"
+			r.Remedy = "load kvm_intel or kvm_amd, enable virtualisation in the firmware, and in a container pass the device in"
 		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-			r.Mend = "join the group that owns it: usermod -aG kvm $USER"
+			r.Remedy = "join the group that owns it: usermod -aG kvm $USER"
 		}
 		return r
 	}
 	defer unix.Close(fd)
-	n, err := unix.IoctlRetInt(fd, kvmGetAPIVersion)
-	if err != nil || n != kvmAPIVersion {
+	n, err := unix.IoctlRetInt(fd, abi.KVMGetAPIVersion)
+	if err != nil || n != abi.KVMVersion {
 		return Result{Status: Warn, Found: fmt.Sprintf("/dev/kvm has API version %d (%v)", n, err), Means: "no hvt guests"}
 	}
 	return h.kvmKind()
@@ -87,7 +83,7 @@ func (h *Host) kvmKind() Result {
 		return Result{Found: "/dev/kvm is kvm_amd (AMD-V)" + nested, Means: "guests run natively"}
 	case "kvm_pvm":
 		return Result{Found: "/dev/kvm is kvm_pvm, without VT-x or AMD-V" + nested,
-			Means: "guest code at CPL 0 is emulated, some 1 us an instruction and no SSE; at CPL 3 it runs natively"}
+			Means: "guest code at CPL 0 is emulated, some 1 us an instruction and no SSE; at CPL 3 it runs natively, and so does CPUID: guests see the host's processor, whatever gocat masks"}
 	}
 	return Result{Status: Warn, Found: "/dev/kvm is of an unknown kind" + nested, Means: "hvt guests may be slow"}
 }
@@ -101,21 +97,20 @@ func (h *Host) taps() Result {
 	r := Result{Status: Warn, Found: "cannot open /dev/net/tun (" + err.Error() + ")", Means: "no taps; inherited descriptors work"}
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
-		r.Mend = "modprobe tun, and in a container pass the device in"
+		r.Remedy = "modprobe tun, and in a container pass the device in"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		r.Mend = "permission to read and write it, usually chmod 666 /dev/net/tun"
+		r.Remedy = "permission to read and write it, usually chmod 666 /dev/net/tun"
 	}
 	return r
 }
 
 // landlock asks for the ABI version (landlock_create_ruleset(2)).
 func (h *Host) landlock() Result {
-	const versionFlag = 1 // LANDLOCK_CREATE_RULESET_VERSION
-	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, versionFlag)
+	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		return Result{Status: Warn, Found: "none (" + errno.Error() + ")",
-			Means: "guests and the hvt tender go without this layer",
-			Mend:  "a kernel with CONFIG_SECURITY_LANDLOCK, booted with landlock in lsm="}
+			Means:  "guests and the hvt tender go without this layer",
+			Remedy: "a kernel with CONFIG_SECURITY_LANDLOCK, booted with landlock in lsm="}
 	}
 	return Result{Found: fmt.Sprintf("ABI version %d", n), Means: "guests and the hvt tender give up their access to files"}
 }

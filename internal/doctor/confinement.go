@@ -11,12 +11,12 @@ func (h *Host) seccompActions() Result {
 	s, err := h.read("proc/sys/kernel/seccomp/actions_avail")
 	if err != nil {
 		return Result{Status: Warn, Found: "unknown: " + err.Error(), Means: "guests cannot run without seccomp filters",
-			Mend: "a kernel with CONFIG_SECCOMP_FILTER, with /proc mounted"}
+			Remedy: "a kernel with CONFIG_SECCOMP_FILTER, with /proc mounted"}
 	}
 	actions := strings.Fields(s)
 	for _, a := range []string{"kill_process", "trap", "allow"} {
 		if !slices.Contains(actions, a) {
-			return Result{Status: Fail, Found: "no action " + a, Means: "guests cannot be confined", Mend: "use Linux 5.9 or later"}
+			return Result{Status: Fail, Found: "no action " + a, Means: "guests cannot be confined", Remedy: "use Linux 5.9 or later"}
 		}
 	}
 	return Result{Found: "filters with kill_process and trap", Means: "guests are confined to their own system calls"}
@@ -49,7 +49,7 @@ func (h *Host) inheritedFilter() Result {
 	if n := h.status("Seccomp_filters"); n != "" && n != "1" {
 		r.Found = n + " seccomp filters were inherited"
 	}
-	r.Mend = "allow them in the container's or unit's profile (docker run --security-opt seccomp=PROFILE, systemd SystemCallFilter=)"
+	r.Remedy = "allow them in the container's or unit's profile (docker run --security-opt seccomp=PROFILE, systemd SystemCallFilter=)"
 	out, err := h.Gocat(nil, "doctor", "--probe-calls")
 	if err != nil {
 		return Result{Status: Warn, Found: r.Found, Means: "and its effect is unknown: " + err.Error()}
@@ -63,7 +63,7 @@ func (h *Host) inheritedFilter() Result {
 	case out.Status != 0:
 		r.Status, r.Means = Fail, fmt.Sprintf("gocat cannot start under it: status %d", out.Status)
 	default:
-		r.Means, r.Mend = "it allows all that gocat run calls", ""
+		r.Means, r.Remedy = "it allows all that gocat run calls", ""
 	}
 	return r
 }

@@ -1,4 +1,4 @@
-// Package doctor looks at a host and says what it means for running guests.
+// Package doctor examines a host and says what that means for running guests.
 package doctor
 
 import (
@@ -35,14 +35,14 @@ func (s Status) String() string {
 // MarshalText returns String.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Result is what one check found. Found, Means and Mend are clauses without an
+// Result is what one check found. Found, Means and Remedy are clauses without an
 // end mark.
 type Result struct {
 	Check  string `json:"check"`
 	Status Status `json:"status"`
 	Found  string `json:"found"`
-	Means  string `json:"means,omitempty"` // for guests
-	Mend   string `json:"mend,omitempty"`  // what to do about it
+	Means  string `json:"means,omitempty"`  // for guests
+	Remedy string `json:"remedy,omitempty"` // what to do about it
 }
 
 // String is the result in one line, without the name of the check.
@@ -51,8 +51,8 @@ func (r Result) String() string {
 	if r.Means != "" {
 		s += ": " + r.Means
 	}
-	if r.Mend != "" {
-		s += "; to mend it: " + r.Mend
+	if r.Remedy != "" {
+		s += "; to fix it: " + r.Remedy
 	}
 	return s
 }
@@ -64,6 +64,10 @@ type Host struct {
 	// Gocat runs a command of gocat with the given arguments and input. The
 	// child inherits what confines this process, a seccomp filter above all.
 	Gocat func(input []byte, args ...string) (Outcome, error)
+
+	// UserNetwork has gocat-net, confined, try what it may not do, and returns how
+	// each layer of its confinement is, and what was not stopped.
+	UserNetwork func() (layers []string, err error)
 }
 
 // Outcome is how a command ended.
@@ -96,6 +100,7 @@ func (h *Host) Check() []Result {
 		{"hvt guest", h.hvtGuest},
 		{"taps", h.taps},
 		{"user namespaces", h.userNamespaces},
+		{"user networks", h.userNetworks},
 	}
 	results := make([]Result, len(checks))
 	for i, c := range checks {

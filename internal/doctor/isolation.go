@@ -9,7 +9,7 @@ import (
 // isolation runs a guest with all layers, and where that fails one for each, to
 // say which cannot be had and why.
 func (h *Host) isolation() Result {
-	const mend = "see docs/isolation.md; --isolate=auto does without them"
+	const remedy = "see docs/isolation.md; --isolate=auto does without them"
 	if why := h.try("--isolate=full"); why == "" {
 		return Result{Found: "every layer of --isolate=full", Means: "guests can be held apart from all of the host"}
 	}
@@ -18,7 +18,7 @@ func (h *Host) isolation() Result {
 	if missing == nil {
 		return Result{Status: Warn, Found: "each layer, but not all together", Means: h.try("--isolate=full")}
 	}
-	return Result{Status: Warn, Found: "not every layer of --isolate=full", Means: strings.Join(missing, "; "), Mend: mend}
+	return Result{Status: Warn, Found: "not every layer of --isolate=full", Means: strings.Join(missing, "; "), Remedy: remedy}
 }
 
 // speculation says which of the processor's controls a process has.

@@ -28,7 +28,7 @@ func judgeRelease(release string) Result {
 	case !ok:
 		r.Status, r.Means = Warn, "not a version that gocat understands"
 	case !atLeast(5, 9):
-		r.Status, r.Means, r.Mend = Fail, "it has no close_range, which keeps descriptors from guests", "use Linux 5.9 or later"
+		r.Status, r.Means, r.Remedy = Fail, "it has no close_range, which keeps descriptors from guests", "use Linux 5.9 or later"
 	case !atLeast(6, 3):
 		r.Means = "has close_range; its memfds are all executable (MFD_EXEC is of 6.3)"
 	default:
@@ -62,7 +62,7 @@ func (h *Host) memfd() Result {
 		return r
 	}
 	r.Status, r.Means = Fail, "gocat run cannot execute its memfds"
-	r.Mend = "sysctl vm.memfd_noexec=1, or gocat seal -o FILE and run the file"
+	r.Remedy = "sysctl vm.memfd_noexec=1, or gocat seal -o FILE and run the file"
 	return r
 }
 
@@ -80,7 +80,7 @@ func (h *Host) mmapMinAddr() Result {
 		return r
 	}
 	r.Status, r.Means = Fail, fmt.Sprintf("the memory of spt guests begins at %d", guestBase)
-	r.Mend = fmt.Sprintf("sysctl vm.mmap_min_addr=%d", guestBase)
+	r.Remedy = fmt.Sprintf("sysctl vm.mmap_min_addr=%d", guestBase)
 	return r
 }
 
@@ -95,7 +95,7 @@ func (h *Host) overcommit() Result {
 		return r
 	}
 	r.Status, r.Means = Warn, "the kernel counts the whole of --mem against its limit for every guest"
-	r.Mend = "give small --mem, or sysctl vm.overcommit_memory=0"
+	r.Remedy = "give small --mem, or sysctl vm.overcommit_memory=0"
 	return r
 }
 
@@ -115,7 +115,7 @@ func (h *Host) systemMappings() Result {
 	for _, f := range strings.Fields(flags) {
 		if f == "sl" {
 			return Result{Status: Warn, Found: "the vdso is sealed", Means: "it stays mapped in spt guests, which may read it and its clock",
-				Mend: "a kernel without CONFIG_MSEAL_SYSTEM_MAPPINGS"}
+				Remedy: "a kernel without CONFIG_MSEAL_SYSTEM_MAPPINGS"}
 		}
 	}
 	return Result{Found: "the vdso is not sealed", Means: "it is unmapped before a guest starts"}
@@ -130,7 +130,7 @@ func (h *Host) hasProc() bool {
 func (h *Host) proc() Result {
 	if !h.hasProc() {
 		return Result{Status: Warn, Found: "no /proc",
-			Means: "pipes and terminals cannot be opened anew, so guests block while they read them", Mend: "mount -t proc proc /proc"}
+			Means: "pipes and terminals cannot be opened anew, so guests block while they read them", Remedy: "mount -t proc proc /proc"}
 	}
 	return Result{Found: "/proc is mounted", Means: "pipes and terminals are opened anew, and the caller's flags stay as they are"}
 }
@@ -152,10 +152,10 @@ func (h *Host) pipes() Result {
 	switch {
 	case size < bulkPipe:
 		r.Status, r.Means = Warn, "pipes of unprivileged users stay small, and bulk transfer is slower"
-		r.Mend = fmt.Sprintf("sysctl fs.pipe-max-size=%d", bulkPipe)
+		r.Remedy = fmt.Sprintf("sysctl fs.pipe-max-size=%d", bulkPipe)
 	case soft != 0 && soft < 2*pages:
 		r.Status, r.Means = Warn, "an unprivileged user has no room for two pipes of 1 MiB, and bulk transfer is slower"
-		r.Mend = fmt.Sprintf("sysctl fs.pipe-user-pages-soft=%d", 64*pages)
+		r.Remedy = fmt.Sprintf("sysctl fs.pipe-user-pages-soft=%d", 64*pages)
 	case soft == 0:
 		r.Means = "pipes can be widened to 1 MiB"
 	default:

@@ -107,6 +107,7 @@ func noPause() {}
 
 // TestBulk copies gigabytes from each kind of input.
 func TestBulk(t *testing.T) {
+	testhost.Slow(t)
 	for name, open := range inputs {
 		for _, variant := range []string{"advanced", "simple"} {
 			for way, c := range allWays(t, "--guest="+variant) {

@@ -2,14 +2,12 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 	"gocat/kvmhvt"
@@ -19,26 +17,10 @@ import (
 var gocat string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "gocat")
-	if err != nil {
-		panic(err)
-	}
-	gocat = filepath.Join(dir, "gocat")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", gocat, "gocat/cmd/gocat") // as make build
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	err = build.Run()
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	status := 1
-	if err == nil {
-		status = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, "build:", err)
-	}
-	os.RemoveAll(dir)
-	os.Exit(status)
+	testhost.Main(m, func(dir string) error {
+		gocat = filepath.Join(dir, "gocat")
+		return nil
+	})
 }
 
 // big says that there is time for the sizes of the project's goals.
@@ -86,15 +68,15 @@ func needKVM(t *testing.T, way string) {
 
 // probe writes the image of an spt guest that carries out steps, and returns its
 // path.
-func probe(t *testing.T, steps func(*guest.Probe)) string {
+func probe(t *testing.T, steps func(*guests.Probe)) string {
 	t.Helper()
 	return probeFor(t, image.SPT, steps)
 }
 
 // probeFor is probe for a guest of either target.
-func probeFor(t *testing.T, target image.Target, steps func(*guest.Probe)) string {
+func probeFor(t *testing.T, target image.Target, steps func(*guests.Probe)) string {
 	t.Helper()
-	p := guest.NewProbe(target)
+	p := guests.NewProbe(target)
 	steps(p)
 	b, err := p.Image()
 	if err != nil {

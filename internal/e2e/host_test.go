@@ -64,6 +64,9 @@ func script(c *testhost.Command, first string) {
 	c.Path = "/bin/sh"
 }
 
+// notStarted is the status of gocat run when no guest was started.
+const notStarted = 125
+
 func nobody() *syscall.Credential { return &syscall.Credential{Uid: 65534, Gid: 65534} }
 
 // TestNoProc has the program alone in its root directory.
@@ -94,7 +97,7 @@ func TestRefusals(t *testing.T) {
 			c.Attr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
 		}, []string{"vm.memfd_noexec is 2", "gocat seal"}},
 		"no descriptors left": {func(c *testhost.Command) { script(c, "ulimit -n 3") }, []string{"too many open files"}},
-		"too few for a guest": {func(c *testhost.Command) { script(c, "ulimit -n 4") }, []string{"could not make a timer: error 024"}},
+		"too few for a guest": {func(c *testhost.Command) { script(c, "ulimit -n 4") }, []string{"could not make a timer: too many open files"}},
 		"address space": {func(c *testhost.Command) {
 			c.Args = append(c.Args, "--mem=65536")
 			script(c, "ulimit -v 10000000")
@@ -105,7 +108,7 @@ func TestRefusals(t *testing.T) {
 		cmd := command("run")
 		c.change(cmd)
 		r := through(t, *cmd, "through")
-		if r.Status != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.HasPrefix(r.Stderr, "gocat: ") {
+		if r.Status != notStarted || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.HasPrefix(r.Stderr, "gocat: ") {
 			t.Errorf("%s: %+v", name, r)
 		}
 		for _, want := range c.want {

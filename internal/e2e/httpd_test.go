@@ -15,18 +15,29 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
-// TestHTTPServer has examples/httpd serve many requests over a tap, on several
-// connections at once, and looks at what memory it uses.
+// TestHTTPServer has a server serve many requests over a tap, on several
+// connections at once, and looks at what memory it uses: examples/web, which is
+// plain net/http, and examples/httpd, which has a network stack of its own.
 func TestHTTPServer(t *testing.T) {
+	testhost.Slow(t)
 	testhost.NeedRoot(t, "to make namespaces and taps")
-	const dir = "../../examples/httpd"
+	t.Run("web", func(t *testing.T) {
+		serve(t, "../../examples/web", []string{"--ipv4=10.0.0.2/24"}, "web: listening on [::]:80\n")
+	})
+	t.Run("httpd", func(t *testing.T) {
+		serve(t, "../../examples/httpd", []string{"--addr", "10.0.0.2/24"}, "httpd: listening on http://10.0.0.2:80\n")
+	})
+}
+
+func serve(t *testing.T, dir string, args []string, ready string) {
 	download := exec.Command("go", "mod", "download")
 	download.Dir = dir
 	if out, err := download.CombinedOutput(); err != nil {
-		testhost.Skip(t, fmt.Sprintf("examples/httpd needs modules that cannot be had: %v: %s", err, out))
+		testhost.Skip(t, fmt.Sprintf("%s needs modules that cannot be had: %v: %s", dir, err, out))
 	}
 	batches := 50 // of 40 requests
 	if big() {
@@ -35,16 +46,8 @@ func TestHTTPServer(t *testing.T) {
 	for _, target := range backends {
 		t.Run(target.String(), func(t *testing.T) {
 			needKVM(t, target.String())
-			img := goImage(t, target, dir, "--net", "service")
-			testhost.Netns(t)
-			testhost.Tap(t, "tap100", unix.IFF_TAP|unix.IFF_NO_PI)
-			testhost.Address(t, "tap100", netip.MustParsePrefix("10.0.0.1/24"))
-			testhost.Up(t, "tap100", 1500)
-			r, w := testhost.Pipe(t)
-			c := command("run", "--backend="+target.String(), "--mem=128", "--net", "service=tap100", img, "--addr", "10.0.0.2/24")
-			c.Files = []*os.File{testhost.Null(t), w, w}
-			p := c.Start(t)
-			testhost.Expect(t, r, "httpd: listening on http://10.0.0.2:80\n")
+			img := goImage(t, target, dir)
+			p, _ := startServer(t, target, img, ready, args...)
 
 			ask(t, 1)
 			start, warm := time.Now(), 0
@@ -65,6 +68,31 @@ func TestHTTPServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serverTap makes tap100, with the address 10.0.0.1, in a network namespace of this
+// goroutine's.
+func serverTap(t *testing.T) {
+	t.Helper()
+	testhost.Netns(t)
+	testhost.Tap(t, "tap100", unix.IFF_TAP|unix.IFF_NO_PI)
+	testhost.Address(t, "tap100", netip.MustParsePrefix("10.0.0.1/24"))
+	testhost.Up(t, "tap100", 1500)
+}
+
+// startServer starts a server with args on serverTap's tap and waits until it has
+// printed ready. What it prints then is read from r.
+func startServer(t *testing.T, target image.Target, img, ready string, args ...string) (p *testhost.Process, r *os.File) {
+	t.Helper()
+	serverTap(t)
+	r, w := testhost.Pipe(t)
+	c := command("run", "--backend="+target.String(), "--mem=128", "--net", "service=tap100", img)
+	c.Args = append(c.Args, args...)
+	c.Files = []*os.File{testhost.Null(t), w, w}
+	p = c.Start(t)
+	w.Close()
+	testhost.Expect(t, r, ready)
+	return p, r
 }
 
 // ask opens connections, from this goroutine for its network namespace, and has

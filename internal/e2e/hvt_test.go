@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -121,8 +121,8 @@ func TestRefusalsHVT(t *testing.T) {
 			c.Args = append(c.Args, "--mem=4096")
 			script(c, "ulimit -v 4000000")
 		}, "guest memory of 4096 MB: cannot allocate memory: give less with --mem"},
-		"descriptors": {true, func(c *testhost.Command) { script(c, "ulimit -n 5") }, "too many open files"},
-		"signals":     {true, func(c *testhost.Command) { script(c, "prlimit --pid $$ --sigpending=0") }, "the limit on pending signals (ulimit -i) is 0"},
+		"descriptors":      {true, func(c *testhost.Command) { script(c, "ulimit -n 5") }, "too many open files"},
+		"no address space": {true, func(c *testhost.Command) { script(c, "ulimit -v 300000") }, "the limit on address space (ulimit -v) is too small"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.kvm {
@@ -137,8 +137,8 @@ func TestRefusalsHVT(t *testing.T) {
 			cmd := command("run", "--backend=hvt")
 			c.change(cmd)
 			r := through(t, *cmd, "through")
-			if r.Status != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.HasPrefix(r.Stderr, "gocat: ") || !strings.Contains(r.Stderr, c.want) {
-				t.Errorf("%+v; want status 1 and %q", r, c.want)
+			if r.Status != notStarted || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.HasPrefix(r.Stderr, "gocat: ") || !strings.Contains(r.Stderr, c.want) {
+				t.Errorf("%+v; want status %d and %q", r, notStarted, c.want)
 			}
 		})
 	}
@@ -148,20 +148,20 @@ func TestRefusalsHVT(t *testing.T) {
 func TestStatusHVT(t *testing.T) {
 	needKVM(t, "hvt")
 	for _, status := range []uint64{0, 1, 2, 63, 64, 127, 128, 159, 255} {
-		path := probeFor(t, image.HVT, func(p *guest.Probe) { p.Do(p.Puts("done\n"), p.Exit(guest.N(status))) })
+		path := probeFor(t, image.HVT, func(p *guests.Probe) { p.Do(p.Puts("done\n"), p.Exit(guests.N(status))) })
 		check(t, "exit", command("run", path).Run(t), testhost.Result{Status: int(status), Stdout: "done\n"})
 	}
 	for name, end := range map[string]struct {
-		steps func(*guest.Probe)
+		steps func(*guests.Probe)
 		line  string
 	}{
-		"read":         {func(p *guest.Probe) { p.Do(p.Load8(guest.N(16))) }, "gocat: guest fault #PF at 0x10, error code 0x4, and the guest has no handler: rip=0x1"},
-		"write text":   {func(p *guest.Probe) { p.Do(p.Store8(guest.N(image.MinAddr), guest.N(0))) }, "gocat: KVM: host/guest translation fault: write to 0x100000, rip=0x1"},
-		"execute data": {func(p *guest.Probe) { p.Do(p.Execute(guest.N(guest.Scratch))) }, "gocat: KVM: host/guest translation fault: execute 0x"},
-		"hypercall":    {func(p *guest.Probe) { p.Do(p.Out32(guest.N(0x500), guest.N(0))) }, "gocat: Invalid guest hypercall: num=0"},
-		"port":         {func(p *guest.Probe) { p.Do(p.Out32(guest.N(0x80), guest.N(0))) }, "gocat: Invalid guest port access: port=0x80"},
+		"read":         {func(p *guests.Probe) { p.Do(p.Load8(guests.N(16))) }, "gocat: guest fault #PF at 0x10, error code 0x4, and the guest has no handler: rip=0x1"},
+		"write text":   {func(p *guests.Probe) { p.Do(p.Store8(guests.N(image.MinAddr), guests.N(0))) }, "gocat: KVM: host/guest translation fault: write to 0x100000, rip=0x1"},
+		"execute data": {func(p *guests.Probe) { p.Do(p.Execute(guests.N(guests.Scratch))) }, "gocat: KVM: host/guest translation fault: execute 0x"},
+		"hypercall":    {func(p *guests.Probe) { p.Do(p.Out32(guests.N(0x500), guests.N(0))) }, "gocat: Invalid guest hypercall: num=0"},
+		"port":         {func(p *guests.Probe) { p.Do(p.Out32(guests.N(0x80), guests.N(0))) }, "gocat: Invalid guest port access: port=0x80"},
 	} {
-		path := probeFor(t, image.HVT, func(p *guest.Probe) { end.steps(p); p.Do(p.Puts("alive")) })
+		path := probeFor(t, image.HVT, func(p *guests.Probe) { end.steps(p); p.Do(p.Puts("alive")) })
 		r := command("run", path).Run(t)
 		if r.Status != 1 || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.HasPrefix(r.Stderr, end.line) {
 			t.Errorf("%s: %+v, want %q", name, r, end.line)
@@ -196,8 +196,9 @@ func TestReplacedHVT(t *testing.T) {
 	}
 }
 
-// TestFlagsHVT has descriptors that cannot be opened anew, which the caller goes
-// on to use: unlike an spt guest, a tender leaves also these as they were.
+// TestFlagsHVT has descriptors that cannot be opened again, which the caller
+// continues to use: unlike an spt guest, a tender leaves also these as they
+// were.
 func TestFlagsHVT(t *testing.T) {
 	needKVM(t, "hvt")
 	for name, open := range map[string]func() (stdin, peer *os.File){

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/testhost"
 )
 
@@ -40,7 +40,7 @@ func TestShell(t *testing.T) {
 		"echo a > f; echo b | gocat run >> f; cat f":       {Stdout: "a\nb\n"},
 		"gocat seal -o cat && echo hi | ./cat":             {Stdout: "hi\n"},
 		"gocat seal -o cat && ./cat < /dev/null":           {},
-		"gocat seal -o cat && ./cat --unknown <&-":         {Status: 1, Stderr: "gocat: network device 'stdin': descriptor 0 is not open: error 009\n"},
+		"gocat seal -o cat && ./cat --unknown <&-":         {Status: 125, Stderr: "gocat: network device 'stdin': descriptor 0 is not open: bad file descriptor\n"},
 		"gocat seal -o cat && echo hi | ./cat no":          {Status: 64, Stdout: "cat: cannot use argument 'no', see --help\n"},
 		"echo hi | gocat run >&-":                          {},
 		"yes | gocat run | head -n 1":                      {Stdout: "y\n"},
@@ -79,7 +79,7 @@ func TestSharedOffset(t *testing.T) {
 // TestStatus has a guest's end as its caller sees it.
 func TestStatus(t *testing.T) {
 	for _, status := range []uint64{0, 1, 2, 63, 64, 127, 128, 159, 255} {
-		path := probe(t, func(p *guest.Probe) { p.Do(p.Puts("done\n"), p.Exit(guest.N(status))) })
+		path := probe(t, func(p *guests.Probe) { p.Do(p.Puts("done\n"), p.Exit(guests.N(status))) })
 		for way, c := range ways(t, path) {
 			check(t, way, c.Run(t), testhost.Result{Status: int(status), Stdout: "done\n"})
 		}
@@ -89,8 +89,8 @@ func TestStatus(t *testing.T) {
 		if quiet {
 			options = append(options, "--quiet-faults")
 		}
-		fault := probe(t, func(p *guest.Probe) { p.Do(p.Load8(guest.N(16)), p.Puts("alive")) })
-		call := probe(t, func(p *guest.Probe) { p.Do(p.Syscall(unix.SYS_GETPID), p.Puts("alive")) })
+		fault := probe(t, func(p *guests.Probe) { p.Do(p.Load8(guests.N(16)), p.Puts("alive")) })
+		call := probe(t, func(p *guests.Probe) { p.Do(p.Syscall(unix.SYS_GETPID), p.Puts("alive")) })
 		for path, want := range map[string]struct {
 			status int
 			line   string
@@ -130,7 +130,7 @@ func TestSealed(t *testing.T) {
 	t.Logf("%d bytes", len(b))
 }
 
-// TestSealedAgain has the same guest sealed twice: but for random addresses the
+// TestSealedAgain seals the same guest twice: except for random addresses the
 // files are equal.
 func TestSealedAgain(t *testing.T) {
 	var all [][]byte

@@ -15,19 +15,8 @@ import (
 	"gocat/internal/testhost"
 )
 
-// soakStarts is how many times a guest is started and stopped: GOCAT_SOAK, or few.
-func soakStarts(t *testing.T) int {
-	t.Helper()
-	v := os.Getenv("GOCAT_SOAK")
-	if v == "" {
-		return 40
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 {
-		t.Fatalf("GOCAT_SOAK=%s: want a number of starts", v)
-	}
-	return n
-}
+// soakStarts is how many times a guest is started and stopped.
+func soakStarts(t *testing.T) int { return testhost.Count(t, "GOCAT_SOAK", 40) }
 
 // hostState is what guests that have ended may not have left on the host.
 type hostState struct {
@@ -66,12 +55,13 @@ func readHost(t *testing.T) hostState {
 
 // unchanged compares the host with what it was before starts starts. Others use
 // it at the same time, so what is counted for the whole system may differ by
-// less than one for each start.
+// less than one for each start. The garbage collector may close files of earlier
+// tests.
 func (h hostState) unchanged(t *testing.T, starts int) {
 	t.Helper()
 	now := readHost(t)
 	t.Logf("%d starts; before %+v, after %+v", starts, h, now)
-	if now.own != h.own || now.interfaces != h.interfaces {
+	if now.own > h.own || now.interfaces != h.interfaces {
 		t.Errorf("before %+v, after %+v", h, now)
 	}
 	if starts >= 1000 && (now.files > h.files+starts/2 || now.processors > h.processors+starts/2) {
@@ -118,6 +108,7 @@ func start(t *testing.T, path string, args []string, stdout *os.File) (*os.Proce
 // TestSoak starts and stops guests of each kind many times, on taps and disks as
 // well, and finds nothing of them on the host.
 func TestSoak(t *testing.T) {
+	testhost.Slow(t)
 	starts := soakStarts(t)
 	childless := subreaper(t)
 	for way, c := range allWays(t) {
@@ -162,6 +153,7 @@ func TestSoak(t *testing.T) {
 // TestKilledAtRandom kills guests at random moments from their start to their
 // end, and with them all that they had.
 func TestKilledAtRandom(t *testing.T) {
+	testhost.Slow(t)
 	starts := soakStarts(t)
 	childless := subreaper(t)
 	random := rand.New(rand.NewPCG(1, uint64(starts)))

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -16,13 +17,18 @@ import (
 const (
 	targetSymbol  = kernelPath + ".Target"
 	syscallSymbol = kernelPath + ".syscall6"
-	faultSymbol   = "gocatFault"
+	faultSymbol   = "gocatSignal"
 	timerSymbol   = kernelPath + ".Timer"
+	askedSymbol   = kernelPath + ".Asked"
+	ringSymbol    = kernelPath + ".Ring"
+	cloneSymbol   = kernelPath + ".Generation"
+	treeSymbol    = kernelPath + ".Tree"
+	notifySymbol  = "os/signal.Notify" // of programs that want signals
 )
 
 // convert makes an image of what the linker wrote: its segments, as they are,
 // with the target filled in.
-func convert(program []byte, target image.Target, m image.Manifest) ([]byte, error) {
+func convert(program []byte, target image.Target, m image.Manifest, files []byte) ([]byte, error) {
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
 		return nil, fmt.Errorf("linked program: %w", err)
@@ -34,42 +40,89 @@ func convert(program []byte, target image.Target, m image.Manifest) ([]byte, err
 	if err := checkText(f, symbols); err != nil {
 		return nil, err
 	}
-	at, fault, timer := uint64(0), uint64(0), uint64(0)
+	at, tree, fault, timer, asked, ring, clone := uint64(0), uint64(0), uint64(0), uint64(0), uint64(0), uint64(0), uint64(0)
+	notify := false
 	for _, s := range symbols {
 		switch s.Name {
 		case targetSymbol:
 			at = s.Value
+		case treeSymbol:
+			tree = s.Value
 		case faultSymbol:
 			fault = s.Value
 		case timerSymbol:
 			timer = s.Value
+		case askedSymbol:
+			asked = s.Value
+		case ringSymbol:
+			ring = s.Value
+		case cloneSymbol:
+			clone = s.Value
+		case notifySymbol:
+			notify = true
 		}
 	}
-	spec := image.Spec{Target: target, Version: 2, Entry: f.Entry, Manifest: m}
+	spec := image.Spec{Target: target, Version: 2, Entry: f.Entry, Manifest: m, Timer: timer, Generation: clone}
 	if target == image.SPT {
 		spec.Fault = fault
 	} else {
-		spec.Timer = timer
+		spec.Ring = ring
 	}
-	patched := false
+	if notify {
+		spec.Signals = asked
+	}
+	end := uint64(0)
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			end = max(end, p.Vaddr+p.Memsz)
+		}
+	}
+	end = (end + image.PageSize - 1) &^ (image.PageSize - 1)
+	patched := 0
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_LOAD {
 			continue
 		}
 		data := program[p.Off:][:p.Filesz]
-		if at >= p.Vaddr && at+8 <= p.Vaddr+p.Filesz {
-			data = bytes.Clone(data)
-			binary.LittleEndian.PutUint64(data[at-p.Vaddr:], uint64(target))
-			patched = true
+		for addr, v := range map[uint64]uint64{at: uint64(target), tree: treeAddress(files, end)} {
+			if addr >= p.Vaddr && addr+8 <= p.Vaddr+p.Filesz {
+				data = bytes.Clone(data)
+				binary.LittleEndian.PutUint64(data[addr-p.Vaddr:], v)
+				patched++
+			}
 		}
 		spec.Segments = append(spec.Segments, image.SpecSegment{
 			Vaddr: p.Vaddr, Data: data, Memsz: p.Memsz, Prot: image.Prot(p.Flags),
 		})
 	}
-	if !patched {
-		return nil, fmt.Errorf("linked program: no variable %s with an initial value", targetSymbol)
+	if patched != 2 {
+		return nil, fmt.Errorf("linked program: no variables %s and %s with initial values", targetSymbol, treeSymbol)
+	}
+	if files != nil {
+		spec.Segments = append(spec.Segments, image.SpecSegment{Vaddr: end, Data: files, Prot: image.R})
 	}
 	return image.Encode(spec)
+}
+
+// treeAddress is where the kernel finds the files.
+func treeAddress(files []byte, end uint64) uint64 {
+	if files == nil {
+		return 0
+	}
+	return end
+}
+
+// hasSymbol says whether a linked program has any of the functions of these names.
+func hasSymbol(program []byte, names ...string) (bool, error) {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return false, fmt.Errorf("linked program: %w", err)
+	}
+	symbols, err := f.Symbols()
+	if err != nil {
+		return false, fmt.Errorf("linked program: %w", err)
+	}
+	return slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return slices.Contains(names, s.Name) }), nil
 }
 
 // checkText proves that the program's code has no SYSCALL instruction but the

@@ -108,17 +108,21 @@ func Declare(m image.Manifest, typ image.DeviceType, name string) (image.Manifes
 	return next, nil
 }
 
-// WriteManifest writes a manifest in the JSON format of Solo5's elftool.
+// WriteManifest writes a manifest in the JSON format of Solo5's elftool, byte for
+// byte: a device a line.
 func WriteManifest(w io.Writer, m image.Manifest) error {
-	out := manifestJSON{manifestType, manifestVersion, []deviceJSON{}}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "{\n  \"type\": %q,\n  \"version\": %d,\n  \"devices\": [", manifestType, manifestVersion)
+	separator := "\n"
 	for _, e := range m {
-		if e.Type != image.Reserved {
-			out.Devices = append(out.Devices, deviceJSON{e.Name, e.Type.String()})
+		if e.Type != image.Reserved { // a name is letters and digits alone
+			fmt.Fprintf(&b, "%s    { \"name\": %q, \"type\": %q }", separator, e.Name, e.Type.String())
+			separator = ",\n"
 		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	b.WriteString("\n  ]\n}\n")
+	_, err := w.Write(b.Bytes())
+	return err
 }
 
 // WriteManifestSource writes a manifest as the C source that Solo5's header

@@ -53,7 +53,7 @@ func TestOtherModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := tool.link(t.Context(), c)
+	b, err := tool.link(t.Context(), c, false)
 	if err != nil {
 		t.Fatal(err)
 	}

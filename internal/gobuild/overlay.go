@@ -1,15 +1,20 @@
 package gobuild
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"gocat/guest/kernel"
+	"gocat/internal/abi"
 )
 
 // kernelPath is the import path that the library kernel has in an image.
@@ -19,7 +24,11 @@ const kernelPath = "internal/runtime/gocat"
 // GOROOT/src: the library kernel and what goes into package runtime.
 func added() (map[string][]byte, error) {
 	files := make(map[string][]byte)
-	err := fs.WalkDir(kernel.Source, ".", func(name string, d fs.DirEntry, err error) error {
+	err := addNumbers(files)
+	if err != nil {
+		return nil, err
+	}
+	err = fs.WalkDir(kernel.Source, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -33,15 +42,35 @@ func added() (map[string][]byte, error) {
 			to = kernelPath + "/" + base
 		}
 		b, err := kernel.Source.ReadFile(name)
-		files[to] = b
+		files[to] = bytes.ReplaceAll(b, []byte(`"gocat/internal/abi"`), []byte(strconv.Quote(numbersPath)))
 		return err
 	})
 	return files, err
 }
 
+// numbersPath is the import path that package abi has in an image: the standard
+// library imports nothing from elsewhere.
+const numbersPath = kernelPath + "/abi"
+
+// addNumbers adds package abi, which the library kernel imports.
+func addNumbers(files map[string][]byte) error {
+	list, err := abi.Source.ReadDir(".")
+	for _, f := range list {
+		if f.Name() == "source.go" {
+			continue
+		}
+		b, err := abi.Source.ReadFile(f.Name())
+		if err != nil {
+			return err
+		}
+		files[numbersPath+"/"+f.Name()] = b
+	}
+	return err
+}
+
 // overlay writes the overlay for t into directory dir and returns the path of its
 // description.
-func (t *toolchain) overlay(dir string) (string, error) {
+func (t *toolchain) overlay(ctx context.Context, dir string, sockets bool) (string, error) {
 	files, err := apply(patches(t.release), t.version, t.source)
 	if err != nil {
 		return "", err
@@ -55,6 +84,13 @@ func (t *toolchain) overlay(dir string) (string, error) {
 			return "", fmt.Errorf("toolchain %s has a file %s of its own", t.version, name)
 		}
 		files[name] = b
+	}
+	if sockets {
+		more, err := t.addSockets(ctx)
+		if err != nil {
+			return "", err
+		}
+		maps.Copy(files, more)
 	}
 	replace := make(map[string]string, len(files))
 	for name, b := range files {

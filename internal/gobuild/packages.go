@@ -17,7 +17,7 @@ type pkg struct {
 	Standard, DepOnly     bool
 	CgoFiles              []string
 	Imports               []string
-	Error                 *struct{ Err string }
+	Error                 *struct{ Pos, Err string }
 }
 
 const pkgFields = "ImportPath,Name,Dir,Standard,DepOnly,CgoFiles,Imports,Error"
@@ -30,7 +30,8 @@ func (t *toolchain) list(ctx context.Context, c Config, env ...string) ([]pkg, e
 	}
 	with := *t
 	with.env = append(slices.Clip(t.env), env...)
-	out, err := with.run(ctx, c.Dir, append(args, c.Package)...)
+	args = append(append(append(args, c.Others...), c.Package), c.Sources...)
+	out, err := with.run(ctx, c.Dir, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +60,9 @@ func (t *toolchain) check(ctx context.Context, c Config, pkgs []pkg) (warnings [
 		if !p.Standard && slices.Contains(p.Imports, "os/exec") {
 			warnings = append(warnings, p.ImportPath+" imports os/exec: a unikernel cannot start programs")
 		}
+		if !p.Standard && !c.Test && slices.Contains(p.Imports, "os/signal") {
+			warnings = append(warnings, p.ImportPath+" imports os/signal: from outside SIGTERM and SIGINT come, once, under gocat; no others, and under Solo5's tenders none")
+		}
 	}
 	return warnings, nil
 }
@@ -74,5 +78,9 @@ func (t *toolchain) explain(ctx context.Context, c Config, p pkg) error {
 			}
 		}
 	}
-	return errors.New(summary(p.Error.Err, errors.New("no reason given")))
+	text := p.Error.Err
+	if p.Error.Pos != "" {
+		text = p.Error.Pos + ": " + text
+	}
+	return failure("list", text, errors.New("no reason given"))
 }

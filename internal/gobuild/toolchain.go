@@ -3,9 +3,8 @@
 //
 // The seam is the Linux system call interface. An overlay (go build -overlay)
 // replaces each SYSCALL instruction of the runtime and of package syscall by a
-// call of a gate, behind which the library kernel of package guest/kernel
-// answers. What the linker makes of that is checked, and written anew as an
-// image.
+// call of a gate, where the library kernel of package guest/kernel answers. The
+// linker's result is checked and then written as an image.
 package gobuild
 
 import (
@@ -13,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gocat/guest/kernel"
 )
 
 // toolchain is the installed Go toolchain.
@@ -29,6 +31,8 @@ type toolchain struct {
 	release         release
 	modcache        string // where downloaded modules are, and toolchains
 	env             []string
+	progress        *progress
+	verbose         io.Writer // or nil
 }
 
 // release is a release of Go whose sources the overlay was tried on.
@@ -44,16 +48,15 @@ var known = []release{
 }
 
 // environment is what a build needs, whatever the user's says: the target that
-// the overlay is for, no cgo, the oldest processors, and no flags of the user's
-// that could change the result.
+// the overlay is for, no cgo, and the oldest processors.
 func environment() []string {
-	return append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GOEXPERIMENT=", "GOFLAGS=")
+	return append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
 }
 
 // findToolchain asks the go command in PATH what it is, in directory dir: a
 // go.mod there may choose another toolchain.
 func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
-	t := &toolchain{command: "go", env: environment()}
+	t := &toolchain{command: "go", env: environment(), progress: new(progress)}
 	out, err := t.run(ctx, dir, "env", "GOROOT", "GOVERSION", "GOMODCACHE")
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, errors.New("gocat build needs the Go toolchain, and there is no go command in PATH: https://go.dev/dl")
@@ -61,9 +64,12 @@ func findToolchain(ctx context.Context, dir string) (*toolchain, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if len(f) != 3 {
+	f := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	switch {
+	case len(f) != 3:
 		return nil, fmt.Errorf("go env printed %q, expected GOROOT, GOVERSION and GOMODCACHE", out)
+	case f[2] == "":
+		return nil, errors.New("the go command has no place for modules and its cache: set HOME, or GOPATH and GOCACHE")
 	}
 	t.goroot, t.version, t.modcache = f[0], f[1], f[2]
 	t.release, err = releaseOf(t.version)
@@ -97,8 +103,8 @@ func (t *toolchain) outsideModules(dir string) (*toolchain, error) {
 	return &moved, os.Symlink(t.goroot, moved.goroot)
 }
 
-// run runs the go command and returns its standard output. The error is one
-// line: the first that the command printed that says something.
+// run runs the go command and returns its standard output. The error is what the
+// command printed: a Failure if that is more than one line.
 func (t *toolchain) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, t.command, args...)
 	// So that it ends what it has started, and removes its temporary files.
@@ -107,39 +113,52 @@ func (t *toolchain) run(ctx context.Context, dir string, args ...string) ([]byte
 	cmd.Dir = dir
 	cmd.Env = t.env
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(&stderr, t.progress)
 	err := cmd.Run()
 	if err == nil {
+		if t.verbose != nil {
+			t.verbose.Write(stderr.Bytes())
+		}
 		return stdout.Bytes(), nil
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return nil, err
 	}
-	return nil, fmt.Errorf("go %s: %s", args[0], summary(stderr.String(), err))
+	return nil, failure(args[0], stderr.String(), err)
 }
 
-// summary is what matters of the go command's messages, in one line.
-func summary(messages string, err error) string {
-	first, more := "", 0
+// Failure is what the go command said when it failed, in more than one line.
+type Failure struct {
+	Command  string // of the go command: build, list and so on
+	Messages string // lines as it printed them, without those about downloads
+}
+
+func (f *Failure) Error() string { return "go " + f.Command + " failed: its messages are above" }
+
+// failure is the error of a go command that printed messages and ended with err.
+func failure(command, messages string, err error) error {
+	if strings.Contains(messages, "GOCACHE is not defined and neither") {
+		return errors.New("the go command has no place for its cache: set HOME, or GOPATH and GOCACHE")
+	}
+	var all, said []string // said leaves out names of packages
 	for line := range strings.Lines(messages) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
+		text := strings.TrimSpace(line)
+		if text == "" || strings.HasPrefix(text, "go: downloading ") {
 			continue
 		}
-		if first == "" {
-			first = line
-		} else {
-			more++
+		all = append(all, line)
+		if !strings.HasPrefix(text, "#") {
+			said = append(said, text)
 		}
 	}
-	switch {
-	case first == "":
-		return err.Error()
-	case more > 0:
-		return fmt.Sprintf("%s (and %d more lines)", first, more)
+	switch len(said) {
+	case 0:
+		return fmt.Errorf("go %s: %w", command, err)
+	case 1:
+		return fmt.Errorf("go %s: %s", command, said[0])
 	}
-	return first
+	return &Failure{command, strings.Join(all, "")}
 }
 
 // patch is a change of one file of the toolchain's sources.
@@ -170,8 +189,17 @@ func patches(r release) []patch {
 		// which a guest has none but its memory: 64 GiB are enough, in arenas
 		// of 4 MiB instead of 64.
 		{"runtime/malloc.go", line("heapAddrBits"), "	heapAddrBits = 36", 1},
-		{"runtime/malloc.go", line("logHeapArenaBytes"), "	logHeapArenaBytes = 22", 1},
+		{"runtime/malloc.go", line("logHeapArenaBytes"), fmt.Sprintf("	logHeapArenaBytes = %d", kernel.LogArena), 1},
 		{"runtime/malloc.go", line("arenaBaseOffset"), "	arenaBaseOffset = 0", 1},
+		// For an arena Linux is asked for two, since one is hardly aligned there. The
+		// kernel of the image aligns it, and there may be no room for two.
+		{"runtime/mem.go", regexp.MustCompile(`(?m)^\tretries := 0\nretry:$`), `	if p := sysReserve(v, size, vmaName); p != nil {
+		if uintptr(p)&(align-1) == 0 {
+			return p, size
+		}
+		sysUnreserve(p, size)
+	}
+$0`, 1},
 		// Memory that the collector is late for is not there, so a program that
 		// allocates has to help it. On Linux it need not once the collector has
 		// taken more than half of the time for a second; here only where little

@@ -6,6 +6,8 @@
 // must never fail a hundred times.
 package goguests
 
+import "os"
+
 // Programs are the packages that the tests run as unikernels, by the names of
 // their images without .spt or .hvt, and the network device that each declares,
 // if any.
@@ -15,6 +17,9 @@ var Programs = []Program{
 	{"advanced", "gocat/guest/cat/advanced", "stdin"},
 	{"simple", "gocat/guest/cat/simple", "stdin"},
 	{"busy", "gocat/internal/goguests/busy", ""},
+	{"sockets", "gocat/internal/goguests/sockets", ""},
+	{"signals", "gocat/internal/goguests/signals", ""},
+	{"files", "gocat/internal/goguests/files", ""},
 }
 
 // Program is one of them.
@@ -26,6 +31,15 @@ func (p Program) BuildArgs(target, file string) []string {
 	args := []string{"build", "--target", target, "-o", file}
 	if p.Net != "" {
 		args = append(args, "--net", p.Net)
+	} else {
+		args = append(args, "--loopback")
+	}
+	if p.Name == "files" {
+		dir := "internal/goguests"
+		if _, err := os.Stat(dir); err != nil { // not at the root of the module: tests run in a package
+			dir = "../goguests"
+		}
+		args = append(args, "--files", dir+":/srv")
 	}
 	return append(args, p.Package)
 }

@@ -22,6 +22,7 @@ func TestHello(t *testing.T) {
 
 // TestStress has the Go runtime work hard in little, usual and much memory.
 func TestStress(t *testing.T) {
+	testhost.Slow(t)
 	runs, sizes := 1, []int{64, 512, 4096}
 	if big() {
 		runs = 100
@@ -51,8 +52,8 @@ func TestStress(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory has programs need more memory than there is, at once and bit by
-// bit: Go's runtime says so and ends.
+// TestOutOfMemory has programs need more memory than there is, in one piece and
+// bit by bit: Go's runtime says so and ends.
 func TestOutOfMemory(t *testing.T) {
 	under(t, func(t *testing.T, r runner) {
 		for _, arg := range []string{"200", "grow"} {
@@ -68,6 +69,7 @@ func TestOutOfMemory(t *testing.T) {
 // TestCollector has a program make garbage faster than a collector could follow
 // that is not helped.
 func TestCollector(t *testing.T) {
+	testhost.Slow(t)
 	runs := 3
 	if big() {
 		runs = 100

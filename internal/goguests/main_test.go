@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"gocat/internal/image"
@@ -17,51 +19,52 @@ import (
 var gocat, images string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "goguests")
-	if err != nil {
-		panic(err)
-	}
-	status := 1
-	if err := prepare(dir); err == nil {
-		status = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
-
-// prepare finds what the environment names, and builds the rest into dir.
-func prepare(dir string) error {
-	gocat, images = os.Getenv("GOCAT"), os.Getenv("GOCAT_IMAGES")
-	if gocat == "" {
-		gocat = filepath.Join(dir, "gocat")
-		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", gocat, "gocat/cmd/gocat") // as make build
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build gocat: %w\n%s", err, out)
+	testhost.Main(m, func(dir string) error {
+		gocat, images = filepath.Join(dir, "gocat"), os.Getenv("GOCAT_IMAGES")
+		if images != "" {
+			return nil
 		}
-	}
-	if images != "" {
-		return nil
-	}
-	images = dir
-	for _, p := range Programs {
-		for _, target := range targets {
-			build := exec.Command(gocat, p.BuildArgs(target.String(), file(p.Name, target))...)
-			if out, err := build.CombinedOutput(); err != nil {
-				return fmt.Errorf("gocat build %s: %w\n%s", p.Package, err, out)
+		images, builds = dir, map[string]func() error{}
+		for _, p := range Programs {
+			for _, target := range targets {
+				path := filepath.Join(dir, p.Name+"."+target.String())
+				builds[path] = sync.OnceValue(func() error { return build(p, target, path) })
 			}
 		}
+		return nil
+	})
+}
+
+// builds build the images, each once and when it is needed, where the environment
+// names none.
+var builds map[string]func() error
+
+func build(p Program, target image.Target, path string) error {
+	cmd := exec.Command(gocat, p.BuildArgs(target.String(), path)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("gocat build %s: %w\n%s", p.Package, err, out)
 	}
 	return nil
 }
 
 var targets = []image.Target{image.SPT, image.HVT}
 
-// file is the path of a program's image.
-func file(program string, target image.Target) string {
-	return filepath.Join(images, program+"."+target.String())
+// quick are the programs whose images quick tests build.
+var quick = []string{"hello", "simple", "advanced"}
+
+// file is the path of a program's image, which is built if it has to be.
+func file(t testing.TB, program string, target image.Target) string {
+	t.Helper()
+	path := filepath.Join(images, program+"."+target.String())
+	if build, ok := builds[path]; ok {
+		if !slices.Contains(quick, program) {
+			testhost.Slow(t)
+		}
+		if err := build(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
 }
 
 // big says that there is time for the sizes of the project's goals.
@@ -72,12 +75,12 @@ func under(t *testing.T, test func(t *testing.T, r runner)) {
 	for _, target := range targets {
 		t.Run("gocat "+target.String(), func(t *testing.T) {
 			needKVM(t, target)
-			test(t, runner{target, gocat, []string{"run", "--backend=" + target.String()}, false})
+			test(t, runner{t, target, gocat, []string{"run", "--backend=" + target.String()}, false})
 		})
 		t.Run("solo5-"+target.String(), func(t *testing.T) {
 			needKVM(t, target)
 			tender := filepath.Join(testhost.Solo5(t), "tenders", target.String(), "solo5-"+target.String())
-			test(t, runner{target, tender, nil, true})
+			test(t, runner{t, target, tender, nil, true})
 		})
 	}
 }
@@ -94,6 +97,7 @@ func needKVM(t *testing.T, target image.Target) {
 
 // runner is a tender.
 type runner struct {
+	t      testing.TB
 	target image.Target
 	path   string
 	first  []string // arguments before all others
@@ -104,7 +108,7 @@ type runner struct {
 func (r runner) command(program string, options []string, args ...string) *testhost.Command {
 	all := append([]string{}, r.first...)
 	all = append(all, options...)
-	return &testhost.Command{Path: r.path, Args: append(append(all, file(program, r.target)), args...),
+	return &testhost.Command{Path: r.path, Args: append(append(all, file(r.t, program, r.target)), args...),
 		Env: []string{"PATH=" + os.Getenv("PATH")}}
 }
 
@@ -122,7 +126,7 @@ func (r runner) check(t *testing.T, got, want testhost.Result) {
 		got.Stderr = "" // tenders say this and that
 	}
 	if got != want {
-		got.Stdout = fmt.Sprintf("%d bytes: %.2000q", len(got.Stdout), got.Stdout)
+		got.Stdout = fmt.Sprintf("%d bytes: %.9000q", len(got.Stdout), got.Stdout)
 		want.Stdout = fmt.Sprintf("%d bytes: %.2000q", len(want.Stdout), want.Stdout)
 		t.Fatalf("%s %s:\n got %+v\nwant %+v", r.path, r.target, got, want)
 	}

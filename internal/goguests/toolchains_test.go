@@ -17,6 +17,7 @@ var toolchains = []string{"go1.25.14", "go1.27.3"}
 // TestToolchains has other releases of Go than the one that has built gocat build
 // programs, in a module that asks for no later one than the oldest.
 func TestToolchains(t *testing.T) {
+	testhost.Slow(t)
 	if os.Getenv("GOCAT_IMAGES") != "" {
 		t.Log("the images are given, and there may be no Go here")
 		return
@@ -26,8 +27,9 @@ func TestToolchains(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte(mod), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"hello", "stress"} {
-		if err := os.CopyFS(filepath.Join(module, name), os.DirFS("../../examples/"+name)); err != nil {
+	names := map[string]string{"hello": "../../examples/hello", "stress": "../../examples/stress", "files": "files", "serve": "serve"}
+	for name, dir := range names {
+		if err := os.CopyFS(filepath.Join(module, name), os.DirFS(dir)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,10 +45,10 @@ func TestToolchains(t *testing.T) {
 			if out, err := get.CombinedOutput(); err != nil {
 				testhost.Skip(t, fmt.Sprintf("%s cannot be had: %v: %s", version, err, out))
 			}
-			for _, name := range []string{"hello", "stress"} {
+			for name := range names {
 				for _, target := range targets {
-					build := exec.Command(gocat, "build", "--target", target.String(),
-						"-o", file(version+name, target), filepath.Join(module, name))
+					build := exec.Command(gocat, "build", "--target", target.String(), "--loopback", "--files=.:/srv",
+						"-o", file(t, version+name, target), filepath.Join(module, name))
 					if out, err := build.CombinedOutput(); err != nil {
 						t.Fatalf("gocat build %s: %v\n%s", name, err, out)
 					}
@@ -55,6 +57,9 @@ func TestToolchains(t *testing.T) {
 			under(t, func(t *testing.T, r runner) {
 				got := r.command(version+"hello", []string{"--mem=64"}, "you").Run(t)
 				r.check(t, got, testhost.Result{Stdout: "Hello from you\n"})
+				r.check(t, r.command(version+"files", []string{"--mem=64"}).Run(t), testhost.Result{Stdout: "files: done\n"})
+				got = r.command(version+"serve", []string{"--mem=128"}, "self").Run(t)
+				r.check(t, got, testhost.Result{Stdout: "serve: ready\nserve: ended: 100 answers, <nil>\n"})
 				for range runs {
 					for mem, args := range map[string][]string{"--mem=64": nil, "--mem=512": {"200"}} {
 						got := r.command(version+"stress", []string{mem}, args...).Run(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"gocat/internal/abi"
 	"gocat/internal/raw"
 )
 
@@ -17,14 +18,18 @@ type Spec struct {
 	Manifest Manifest // names and types only; empty means the reserved entry alone
 	Fault    uint64   // guest address of a fault handler, 0 for none
 	Timer    uint64   // guest address of what a timer shares, 0 for none
+	Signals  uint64   // guest address of the word of signals, 0 for none
+	Ring     uint64   // guest address of the word for the network ring's address, 0 for none
+
+	Generation uint64 // guest address of what tells clones apart, 0 for none
 }
 
 // SpecSegment is a PT_LOAD of a Spec.
 type SpecSegment struct {
 	Vaddr uint64 // guest address of Data[0]
 	// Data is the segment's content in the file. Solo5's tenders since 0.9
-	// ignore a segment without any, so a bss of its own that is to be mapped
-	// by them needs one byte here.
+	// ignore a segment without any, so they map a bss of its own only if it has
+	// one byte here.
 	Data  []byte
 	Memsz uint64 // bytes in memory; 0 means len(Data)
 	Prot  Prot
@@ -65,9 +70,9 @@ func Encode(s Spec) ([]byte, error) {
 	if len(mft) > MaxEntries {
 		return nil, fmt.Errorf("encode image: %d manifest entries, at most %d", len(mft), MaxEntries)
 	}
-	// Beside the segments: PT_INTERP, two to four PT_NOTE, PT_GNU_STACK.
+	// Beside the segments: PT_INTERP, two to seven PT_NOTE, PT_GNU_STACK.
 	phnum := len(s.Segments) + 4
-	for _, addr := range [...]uint64{s.Fault, s.Timer} {
+	for _, addr := range [...]uint64{s.Fault, s.Timer, s.Signals, s.Ring, s.Generation} {
 		if addr != 0 {
 			phnum++
 		}
@@ -81,8 +86,11 @@ func Encode(s Spec) ([]byte, error) {
 	w.add(phdr{typ: ptInterp, flags: uint32(R), align: 1}, raw.CString(interp))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, abiNote(s.Target, s.Version))
 	w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, manifestNote(declared))
-	w.ownNote(flt1Type, s.Fault)
-	w.ownNote(tmr1Type, s.Timer)
+	w.ownNote(abi.NoteFLT1, s.Fault)
+	w.ownNote(abi.NoteTMR1, s.Timer)
+	w.ownNote(abi.NoteSIG1, s.Signals)
+	w.ownNote(abi.NoteRNG1, s.Ring)
+	w.ownNote(abi.NoteGEN1, s.Generation)
 	for i, g := range s.Segments {
 		memsz := g.Memsz
 		if memsz == 0 {
@@ -155,22 +163,22 @@ func (w *writer) header(p phdr) {
 // ownNote adds a note of gocat's own with an address, unless that is 0.
 func (w *writer) ownNote(typ uint32, addr uint64) {
 	if addr != 0 {
-		note := binary.LittleEndian.AppendUint64(noteHeader(ownName, typ, ownSize), addr)
+		note := binary.LittleEndian.AppendUint64(noteHeader(ownName, typ, abi.NoteOwnSize), addr)
 		w.add(phdr{typ: ptNote, flags: uint32(R), align: 4}, note)
 	}
 }
 
 func abiNote(t Target, version uint32) []byte {
 	le := binary.LittleEndian
-	b := noteHeader(noteName, abi1Type, abi1Size)
+	b := noteHeader(noteName, abi.NoteABI1, abi.NoteABI1Size)
 	b = le.AppendUint32(b, uint32(t))
 	b = le.AppendUint32(b, version)
 	return le.AppendUint64(b, 0)
 }
 
 func manifestNote(m Manifest) []byte {
-	b := noteHeader(noteName, mft1Type, mft1Pad+m.Size())
-	b = append(b, 0, 0, 0, 0) // mft1Pad
+	b := noteHeader(noteName, abi.NoteMFT1, abi.NoteMFT1Pad+m.Size())
+	b = append(b, 0, 0, 0, 0) // abi.NoteMFT1Pad
 	return m.AppendTo(b)
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/big"
 	"testing"
+
+	"gocat/internal/abi"
 )
 
 // tallyReader counts the bytes asked of it: what a parser allocates is what it
@@ -42,12 +44,13 @@ func FuzzParse(f *testing.F) {
 			func(b []byte) { set(b, phMFT, pFilesz, 13) },
 			func(b []byte) { content(b, phMFT)[4] = 1 },
 			func(b []byte) { set(b, phABI, pOffset, ^uint64(0)>>1) },
-			func(b []byte) { content(b, phMFT)[noteHeaderSize+mft1Pad+4] = 64 },
+			func(b []byte) { content(b, phMFT)[noteHeaderSize+abi.NoteMFT1Pad+4] = 64 },
 		} {
 			c := bytes.Clone(b)
 			patch(c)
 			f.Add(c)
 		}
+		f.Add(withSymbols(b, testSymbols))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := &tallyReader{r: bytes.NewReader(b)}
@@ -57,10 +60,29 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil {
 			checkInvariants(t, b, m)
+			checkTables(t, b, m)
 		} else if m != nil || !printable(err.Error()) {
 			t.Fatalf("image %v, error %q", m, err)
 		}
 	})
+}
+
+// checkTables has tables that are the file's, and no more than is taken along.
+func checkTables(t *testing.T, b []byte, m *Image) {
+	tables, ok := m.Tables(bytes.NewReader(b))
+	if !ok {
+		return
+	}
+	total := uint64(0)
+	for _, r := range []Range{tables.Symbols, tables.Strings, tables.Sections} {
+		if r.Size == 0 || r.Offset+r.Size < r.Offset || r.Offset+r.Size > uint64(len(b)) {
+			t.Fatalf("%+v of %d bytes", tables, len(b))
+		}
+		total += r.Size
+	}
+	if total > maxTables {
+		t.Fatalf("%+v are %d bytes", tables, total)
+	}
 }
 
 // printable says whether s is fit for one line on a terminal.
@@ -77,7 +99,7 @@ func FuzzParseManifest(f *testing.F) {
 	m := hello(SPT).Manifest
 	b := m.AppendTo(nil)
 	f.Add(b)
-	f.Add(b[:len(b)-entrySize])
+	f.Add(b[:len(b)-abi.EntrySize])
 	f.Add(rawManifest(1, 1, rawEntry("", Reserved)))
 	f.Add(rawManifest(1, 2, rawEntry("", Reserved), rawEntry("\x1b[2J", Net)))
 	f.Add(rawManifest(1, 1<<32-1))
@@ -97,12 +119,8 @@ func FuzzFunctionAt(f *testing.F) {
 		f.Add(b, addr)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, addr uint64) {
-		r := &tallyReader{r: bytes.NewReader(b)}
-		name, off := FunctionAt(r, addr)
-		if r.largest > maxShdrs*shdrSize || r.total > 2*len(b)+2*maxShdrs*shdrSize {
-			t.Fatalf("FunctionAt read %d bytes of a file of %d, %d at once", r.total, len(b), r.largest)
-		}
-		if off > addr || name == "" && off != 0 || len(name) > maxSymbol || !printable(name) {
+		name, off := FunctionAt(b, addr)
+		if off > addr || name == nil && off != 0 || len(name) > maxSymbol || !printable(string(name)) {
 			t.Fatalf("%#x is %q+%#x", addr, name, off)
 		}
 	})

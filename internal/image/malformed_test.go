@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"gocat/internal/abi"
 )
 
 // Offsets of the fields of an Elf64_Phdr.
@@ -43,7 +45,7 @@ func content(b []byte, ph int) []byte { return b[le.Uint64(field(b, ph, pOffset)
 
 // withOwn makes the last program header a note of gocat's own.
 func withOwn(b []byte, typ uint32, addr uint64) []byte {
-	note := le.AppendUint64(noteHeader(ownName, typ, ownSize), addr)
+	note := le.AppendUint64(noteHeader(ownName, typ, abi.NoteOwnSize), addr)
 	set(b, phStack, pOffset, uint64(len(b)))
 	set(b, phStack, pFilesz, uint64(len(note)))
 	le.PutUint32(field(b, phStack, pType), ptNote)
@@ -51,7 +53,7 @@ func withOwn(b []byte, typ uint32, addr uint64) []byte {
 }
 
 func TestMalformed(t *testing.T) {
-	entry := func(i int) int { return noteHeaderSize + mft1Pad + mftHeaderSize + i*entrySize }
+	entry := func(i int) int { return noteHeaderSize + abi.NoteMFT1Pad + abi.ManifestHeader + i*abi.EntrySize }
 	tests := []struct {
 		name  string
 		patch func(b []byte) []byte // may change b in place and return nil
@@ -118,16 +120,26 @@ func TestMalformed(t *testing.T) {
 			return nil
 		}, "program header 7 (PT_NOTE): second Solo5 note of type 0x3154464d"},
 
-		{"fault handler outside", func(b []byte) []byte { return withOwn(b, flt1Type, 0x102000) },
+		{"fault handler outside", func(b []byte) []byte { return withOwn(b, abi.NoteFLT1, 0x102000) },
 			"fault handler 0x102000 lies in no executable segment"},
-		{"timer words in the text", func(b []byte) []byte { return withOwn(b, tmr1Type, 0x100000) },
+		{"timer words in the text", func(b []byte) []byte { return withOwn(b, abi.NoteTMR1, 0x100000) },
 			"timer words 0x100000 lie in no writable segment"},
-		{"timer words nowhere", func(b []byte) []byte { return withOwn(b, tmr1Type, math.MaxUint64-3) },
+		{"word of signals in the text", func(b []byte) []byte { return withOwn(b, abi.NoteSIG1, 0x100000) },
+			"word of signals 0x100000 lies in no writable segment"},
+		{"word for the ring in the text", func(b []byte) []byte { return withOwn(b, abi.NoteRNG1, 0x100000) },
+			"word for the network ring 0x100000 lies in no writable segment"},
+		{"network ring for spt", func(b []byte) []byte { return withOwn(b, abi.NoteRNG1, 0x107000) },
+			"a network ring, which is for hvt, in an image for spt"},
+		{"generation in the text", func(b []byte) []byte { return withOwn(b, abi.NoteGEN1, 0x100000) },
+			"words of a generation 0x100000 lie in no writable segment"},
+		{"generation past the end", func(b []byte) []byte { return withOwn(b, abi.NoteGEN1, 0x108000-24) },
+			"words of a generation 0x107fe8 lie in no writable segment"},
+		{"timer words nowhere", func(b []byte) []byte { return withOwn(b, abi.NoteTMR1, math.MaxUint64-3) },
 			"timer words 0xfffffffffffffffc lie in no writable segment"},
-		{"timer words past the end", func(b []byte) []byte { return withOwn(b, tmr1Type, 0x108000-4) },
+		{"timer words past the end", func(b []byte) []byte { return withOwn(b, abi.NoteTMR1, 0x108000-4) },
 			"timer words 0x107ffc lie in no writable segment"},
 		{"fault note too big", func(b []byte) []byte {
-			b = withOwn(b, flt1Type, 0x100000)
+			b = withOwn(b, abi.NoteFLT1, 0x100000)
 			content(b, phStack)[4] = 9
 			return b
 		}, "program header 7 (PT_NOTE): note does not fall within valid size: content of 9 bytes, expected 8 to 8"},

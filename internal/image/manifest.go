@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"gocat/internal/abi"
 	"gocat/internal/raw"
 )
 
@@ -14,9 +15,9 @@ type DeviceType uint32
 
 // Device types.
 const (
-	Block    DeviceType = 1       // MFT_DEV_BLOCK_BASIC
-	Net      DeviceType = 2       // MFT_DEV_NET_BASIC
-	Reserved DeviceType = 1 << 30 // MFT_RESERVED_FIRST: entry 0 only
+	Block    DeviceType = abi.DeviceBlock
+	Net      DeviceType = abi.DeviceNet
+	Reserved DeviceType = abi.DeviceReserved // entry 0 only
 )
 
 // String returns the name that Solo5's manifests and tenders use.
@@ -33,10 +34,10 @@ func (d DeviceType) String() string {
 }
 
 // MaxEntries is the most entries a manifest may have, entry 0 included.
-const MaxEntries = 64
+const MaxEntries = abi.MaxEntries
 
 // MaxName is the most bytes a device name may have (Solo5 MFT_NAME_MAX).
-const MaxName = 67
+const MaxName = abi.MaxName
 
 // Manifest lists the devices a guest declares. The index of an entry is the
 // device's handle; entry 0 is always the reserved one.
@@ -56,47 +57,32 @@ type Entry struct {
 	Attached  bool
 }
 
-// Layout of struct mft and struct mft_entry (Solo5 mft_abi.h), in bytes.
-const (
-	mftVersion    = 1
-	mftHeaderSize = 8 // version, entries: u32 each
-	entrySize     = 104
-
-	entryType      = 68 // u32, after name[68]
-	entryCapacity  = 72 // block: u64
-	entryBlockSize = 80 // block: u16
-	entryMAC       = 72 // net: 6 bytes
-	entryMTU       = 78 // net: u16
-	entryHostFD    = 88 // i32
-	entryAttached  = 96 // bool
-)
-
 // Size is the number of bytes that AppendTo appends: a struct mft.
-func (m Manifest) Size() int { return mftHeaderSize + len(m)*entrySize }
+func (m Manifest) Size() int { return abi.ManifestHeader + len(m)*abi.EntrySize }
 
 // AppendTo appends to dst the struct mft that a tender hands to its guest, with
 // the fields that the tender filled in, and returns the extended slice. The
 // guest needs it at an address aligned to 8. A name longer than MaxName is cut.
 func (m Manifest) AppendTo(dst []byte) []byte {
 	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, mftVersion)
+	dst = le.AppendUint32(dst, abi.ManifestVersion)
 	dst = le.AppendUint32(dst, uint32(len(m)))
 	for i := range m {
 		e := &m[i]
-		var b [entrySize]byte
+		var b [abi.EntrySize]byte
 		copy(b[:MaxName], e.Name)
-		le.PutUint32(b[entryType:], uint32(e.Type))
+		le.PutUint32(b[abi.EntryType:], uint32(e.Type))
 		switch e.Type {
 		case Block:
-			le.PutUint64(b[entryCapacity:], e.Capacity)
-			le.PutUint16(b[entryBlockSize:], e.BlockSize)
+			le.PutUint64(b[abi.EntryCapacity:], e.Capacity)
+			le.PutUint16(b[abi.EntryBlockSize:], e.BlockSize)
 		case Net:
-			copy(b[entryMAC:entryMTU], e.MAC[:])
-			le.PutUint16(b[entryMTU:], e.MTU)
+			copy(b[abi.EntryMAC:abi.EntryMTU], e.MAC[:])
+			le.PutUint16(b[abi.EntryMTU:], e.MTU)
 		}
-		le.PutUint32(b[entryHostFD:], uint32(e.HostFD))
+		le.PutUint32(b[abi.EntryHostFD:], uint32(e.HostFD))
 		if e.Attached {
-			b[entryAttached] = 1
+			b[abi.EntryAttached] = 1
 		}
 		dst = append(dst, b[:]...)
 	}
@@ -113,22 +99,22 @@ func (m Manifest) AppendTo(dst []byte) []byte {
 // therefore print safely.
 func ParseManifest(b []byte) (Manifest, error) {
 	le := binary.LittleEndian
-	if len(b) < mftHeaderSize {
-		return nil, manifestErrorf("%d bytes, fewer than its header's %d", len(b), mftHeaderSize)
+	if len(b) < abi.ManifestHeader {
+		return nil, manifestErrorf("%d bytes, fewer than its header's %d", len(b), abi.ManifestHeader)
 	}
-	if v := le.Uint32(b); v != mftVersion {
-		return nil, manifestErrorf("version %d, expected %d", v, mftVersion)
+	if v := le.Uint32(b); v != abi.ManifestVersion {
+		return nil, manifestErrorf("version %d, expected %d", v, abi.ManifestVersion)
 	}
 	n := le.Uint32(b[4:])
 	if n < 1 || n > MaxEntries {
 		return nil, manifestErrorf("%d entries, expected 1 to %d", n, MaxEntries)
 	}
-	if want := mftHeaderSize + int(n)*entrySize; len(b) != want {
+	if want := abi.ManifestHeader + int(n)*abi.EntrySize; len(b) != want {
 		return nil, manifestErrorf("%d bytes, expected %d for %d entries", len(b), want, n)
 	}
 	m := Manifest(raw.Slice[Entry](int(n), int(n)))
 	for i := range m {
-		e := b[mftHeaderSize+i*entrySize:][:entrySize]
+		e := b[abi.ManifestHeader+i*abi.EntrySize:][:abi.EntrySize]
 		if err := m.parseEntry(i, e); err != nil {
 			return nil, manifestErrorf("entry %d: %w", i, err)
 		}
@@ -138,10 +124,10 @@ func ParseManifest(b []byte) (Manifest, error) {
 
 // parseEntry fills in m[i] from b. The entries before it are parsed already.
 func (m Manifest) parseEntry(i int, b []byte) error {
-	if b[entryAttached] != 0 {
+	if b[abi.EntryAttached] != 0 {
 		return errors.New("already attached")
 	}
-	typ := DeviceType(binary.LittleEndian.Uint32(b[entryType:]))
+	typ := DeviceType(binary.LittleEndian.Uint32(b[abi.EntryType:]))
 	n := 0
 	for n <= MaxName && b[n] != 0 {
 		n++
@@ -185,3 +171,6 @@ func alphanumeric(s string) bool {
 func manifestErrorf(format string, args ...any) error {
 	return fmt.Errorf("Solo5 manifest is invalid: "+format, args...)
 }
+
+// ValidName reports whether a device of a manifest can have this name.
+func ValidName(name string) bool { return len(name) <= MaxName && alphanumeric(name) }

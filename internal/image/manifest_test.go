@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"gocat/internal/abi"
 )
 
 // rawEntry is a struct mft_entry as an image carries it.
 func rawEntry(name string, typ DeviceType) []byte {
-	b := make([]byte, entrySize)
+	b := make([]byte, abi.EntrySize)
 	copy(b, name)
-	le.PutUint32(b[entryType:], uint32(typ))
+	le.PutUint32(b[abi.EntryType:], uint32(typ))
 	return b
 }
 
@@ -23,11 +25,11 @@ func rawManifest(version, n uint32, entries ...[]byte) []byte {
 func TestParseManifest(t *testing.T) {
 	first := rawEntry("", Reserved)
 	attached := rawEntry("a", Net)
-	attached[entryAttached] = 1
+	attached[abi.EntryAttached] = 1
 	odd := rawEntry("a", Net)
-	odd[entryAttached] = 0x80
+	odd[abi.EntryAttached] = 0x80
 	garbage := rawEntry("a\x00\xff\xff", Block)
-	copy(garbage[entryCapacity:entryAttached], bytes.Repeat([]byte{0xaa}, 24))
+	copy(garbage[abi.EntryCapacity:abi.EntryAttached], bytes.Repeat([]byte{0xaa}, 24))
 	long := strings.Repeat("n", MaxName)
 	var many [][]byte
 	for i := range MaxEntries {
@@ -48,7 +50,7 @@ func TestParseManifest(t *testing.T) {
 		{"65 entries", rawManifest(1, 65, append(many, rawEntry("z", Net))...), "65 entries, expected 1 to 64"},
 		{"2^32-1 entries", rawManifest(1, 1<<32-1, first), "4294967295 entries, expected 1 to 64"},
 		{"short", rawManifest(1, 2, first), "112 bytes, expected 216 for 2 entries"},
-		{"one byte short", rawManifest(1, 1, first[:entrySize-1]), "111 bytes, expected 112 for 1 entries"},
+		{"one byte short", rawManifest(1, 1, first[:abi.EntrySize-1]), "111 bytes, expected 112 for 1 entries"},
 		{"one byte long", append(rawManifest(1, 1, first), 0), "113 bytes, expected 112 for 1 entries"},
 		{"first not reserved", rawManifest(1, 1, rawEntry("", Net)), "entry 0: the first entry must be RESERVED_FIRST"},
 		{"first with a name", rawManifest(1, 1, rawEntry("a", Reserved)), "entry 0: the first entry must be RESERVED_FIRST"},

@@ -53,8 +53,8 @@ func Parse(file io.ReaderAt) (*Image, error) {
 	// Notes come first, as in Solo5's tenders: an image for another target is
 	// told so whatever its segments are like.
 	m := raw.New[Image]()
-	m.Entry, m.Segments = entry, raw.Slice[Segment](0, 8)
-	if err := m.readNotes(r, phdrs); err != nil {
+	m.Entry, m.Segments, m.sections = entry, raw.Slice[Segment](0, 8), r.sections
+	if err := m.readNotes(r, phdrs, false); err != nil {
 		return nil, err
 	}
 	for i := range phdrs {
@@ -77,7 +77,34 @@ func Parse(file io.ReaderAt) (*Image, error) {
 	if m.Timer != 0 && !m.within(m.Timer, TimerSize, W) {
 		return nil, invalidf("timer words %#x lie in no writable segment", m.Timer)
 	}
+	if m.Signals != 0 && !m.within(m.Signals, SignalsSize, W) {
+		return nil, invalidf("word of signals %#x lies in no writable segment", m.Signals)
+	}
+	if m.Ring != 0 && !m.within(m.Ring, RingWordSize, W) {
+		return nil, invalidf("word for the network ring %#x lies in no writable segment", m.Ring)
+	}
+	if m.Ring != 0 && m.Target != HVT {
+		return nil, invalidf("a network ring, which is for hvt, in an image for %v", m.Target)
+	}
+	if m.Generation != 0 && !m.within(m.Generation, GenerationSize, W) {
+		return nil, invalidf("words of a generation %#x lie in no writable segment", m.Generation)
+	}
+	if m.Target == SPT && m.Timer|m.Signals != 0 && m.Fault == 0 {
+		return nil, invalidf("a timer or signals without a fault handler, which is theirs too")
+	}
 	return m, nil
+}
+
+// ParseNotes reads what an image says of itself, whatever target it is for: of the
+// Image that it returns, Target, Version and Manifest are set.
+func ParseNotes(file io.ReaderAt) (*Image, error) {
+	r := &headers{r: file}
+	_, phdrs, err := readHeaders(r)
+	if err != nil {
+		return nil, err
+	}
+	m := new(Image)
+	return m, m.readNotes(r, phdrs, true)
 }
 
 // within says whether n bytes at addr lie in a segment with protection p.
@@ -117,6 +144,9 @@ func readHeaders(r *headers) (entry uint64, phdrs []phdr, err error) {
 		return 0, nil, invalidf("program header size %d, expected %d", le.Uint16(h[54:]), phdrSize)
 	case phnum < 1 || phnum > maxPhdrs:
 		return 0, nil, invalidf("%d program headers, expected 1 to %d", phnum, maxPhdrs)
+	}
+	if le.Uint16(h[58:]) == shdrSize {
+		r.sections = Range{le.Uint64(h[40:]), uint64(le.Uint16(h[60:])) * shdrSize}
 	}
 	b, err := r.read(phoff, int(phnum)*phdrSize)
 	if err != nil {
@@ -193,8 +223,9 @@ var errTruncated = errors.New("the file is truncated")
 // most images: a tender's start-up time is mostly memory touched for the first
 // time, and buffers of many sizes touch much.
 type headers struct {
-	r    io.ReaderAt
-	room []byte
+	r        io.ReaderAt
+	room     []byte
+	sections Range // where the file says that its section headers are
 }
 
 // read returns n bytes from offset off, which later reads leave alone.

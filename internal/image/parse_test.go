@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 )
@@ -162,19 +163,24 @@ func TestCheckMemory(t *testing.T) {
 	tests := []struct {
 		end, size uint64
 		want      string // "" when it fits
+		need      uint64
 	}{
-		{0x200000, 2 * MB, ""},
-		{0x200001, 2 * MB, "image ends at 0x200001, past the guest's memory of 2 MB: give at least --mem=4"},
-		{0x380000, 2 * MB, "image ends at 0x380000, past the guest's memory of 2 MB: give at least --mem=4"},
-		{0x381000, 2 * MB, "image ends at 0x381000, past the guest's memory of 2 MB: give at least --mem=6"},
-		{0x381000, 0x180000, "image ends at 0x381000, past the guest's memory of 1.50 MB: give at least --mem=6"},
-		{1 << 40, 1024 * MB, "image ends at 0x10000000000, past the guest's memory of 1024 MB: give at least --mem=1048578"},
-		{1<<64 - PageSize, 512 * MB, "image ends at 0xfffffffffffff000, which no guest memory reaches: the guest has 512 MB"},
+		{0x200000, 2 * MB, "", 0},
+		{0x200001, 2 * MB, "image ends at 0x200001, past the guest's memory of 2 MB", 4 * MB},
+		{0x380000, 2 * MB, "image ends at 0x380000, past the guest's memory of 2 MB", 4 * MB},
+		{0x381000, 2 * MB, "image ends at 0x381000, past the guest's memory of 2 MB", 6 * MB},
+		{0x381000, 0x180000, "image ends at 0x381000, past the guest's memory of 1.50 MB", 6 * MB},
+		{1 << 40, 1024 * MB, "image ends at 0x10000000000, past the guest's memory of 1024 MB", 1048578 * MB},
+		{1<<64 - PageSize, 512 * MB, "image ends at 0xfffffffffffff000, which no guest memory reaches: the guest has 512 MB", 0},
 	}
 	for _, tt := range tests {
 		got := ""
-		if err := (&Image{End: tt.end}).CheckMemory(tt.size); err != nil {
-			got = err.Error()
+		var e *MemoryError
+		if errors.As((&Image{End: tt.end}).CheckMemory(tt.size), &e) {
+			got = e.Error()
+			if e.Need != tt.need {
+				t.Errorf("end %#x, memory %#x: need %d, expected %d", tt.end, tt.size, e.Need, tt.need)
+			}
 		}
 		if got != tt.want {
 			t.Errorf("end %#x, memory %#x: %q, expected %q", tt.end, tt.size, got, tt.want)

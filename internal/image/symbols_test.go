@@ -110,7 +110,7 @@ func TestFunctionAt(t *testing.T) {
 		{^uint64(0), "last", 15},
 	}
 	for _, tt := range tests {
-		if name, off := FunctionAt(bytes.NewReader(b), tt.addr); name != tt.name || off != tt.offset {
+		if name, off := FunctionAt(b, tt.addr); string(name) != tt.name || off != tt.offset {
 			t.Errorf("%#x: %q+%#x, expected %q+%#x", tt.addr, name, off, tt.name, tt.offset)
 		}
 	}
@@ -138,7 +138,7 @@ func TestFunctionAtMalformed(t *testing.T) {
 		"strtab overflows":       func(b []byte) []byte { le.PutUint64(section(b, 4)[24:], ^uint64(0)); return b },
 	} {
 		b := patch(bytes.Clone(good))
-		if got, off := FunctionAt(bytes.NewReader(b), 0x100100); got != "" || off != 0 {
+		if got, off := FunctionAt(b, 0x100100); got != nil || off != 0 {
 			t.Errorf("%s: %q+%#x", name, got, off)
 		}
 	}
@@ -148,16 +148,15 @@ func TestFunctionAtMalformed(t *testing.T) {
 func TestFunctionAtSolo5(t *testing.T) {
 	dir := testhost.Solo5(t)
 	for _, name := range []string{"test_hello.hvt", "test_hello.spt"} {
-		f, err := os.Open(filepath.Join(dir, "tests", "test_hello", name))
+		b, err := os.ReadFile(filepath.Join(dir, "tests", "test_hello", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		m, err := Parse(f)
+		m, err := Parse(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if fn, off := FunctionAt(f, m.Entry+1); fn != "_start" || off != 1 {
+		if fn, off := FunctionAt(b, m.Entry+1); string(fn) != "_start" || off != 1 {
 			t.Errorf("%s: entry+1 is %q+%d, expected _start+1", name, fn, off)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package isolate names the layers that hold a guest's process apart from the
-// rest of the host, says which of them a run sets up, and why one does not hold.
-// The backends set them up.
+// Package isolate separates a guest's process from the rest of the host in
+// layers. It names them, says which of them a run sets up and why one is not in
+// effect, and plans their set-up for a process of one thread (Setup).
 package isolate
 
 import (
@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"gocat/internal/raw"
 )
 
 // Layer is one layer of isolation.
@@ -96,14 +98,14 @@ func (s Set) Layers() (list []Layer) {
 // Mode says how many layers a run sets up.
 type Mode uint8
 
-// Modes (--isolate).
+// Modes.
 const (
 	None Mode = iota // those that a backend never goes without, and those required
 	Auto             // those that cost little, where the host allows them
 	Full             // all, or the guest is not started
 )
 
-// ParseMode reads the value of --isolate.
+// ParseMode reads the name of a mode.
 func ParseMode(v string) (Mode, error) {
 	switch v {
 	case "none":
@@ -128,15 +130,16 @@ type Config struct {
 	Report  bool   // say on standard error which layers hold
 	Traced  bool   // the user looks on, so the process is not Undumpable unless it must be
 	Host    Host   // for the reasons why one does not
+	Option  string // what messages put before the names of settings: "--" on a command line
 }
 
 // optional are the layers that only run where they are asked for by name.
 const optional Set = 1<<Cgroup | 1<<User | 1<<StoreBypass | 1<<IndirectBranch
 
-// basic are the layers that no mode goes without.
+// basic are the layers that are part of every mode.
 const basic Set = 1<<NoNewPrivs | 1<<Descriptors | 1<<Seccomp
 
-// privileged are the layers that take capabilities, which a user namespace gives.
+// privileged are the layers that need capabilities, which a user namespace gives.
 const privileged Set = 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root | 1<<BoundingSet | 1<<Securebits
 
 // Risky are the layers whose system calls are not tried under an inherited
@@ -144,8 +147,8 @@ const privileged Set = 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS
 // makes none of them otherwise.
 const Risky Set = 1<<UserNS | 1<<MountNS | 1<<NetNS | 1<<IPCNS | 1<<UTSNS | 1<<CgroupNS | 1<<Root | 1<<Landlock
 
-// Untried is the reason why a risky layer does not hold then.
-const Untried = "not tried: the seccomp filter that gocat inherited may kill for it; --require tries"
+// Untried is the reason why a risky layer is not in effect then.
+const Untried = "not tried: the seccomp filter that gocat inherited may kill for it; it is tried where it is required"
 
 // The layers of Auto: with the others a sealed guest would start too late
 // (docs/isolation.md has the numbers). What opens no path needs no empty root
@@ -176,10 +179,18 @@ func (c *Config) Wanted() Set {
 	return wanted
 }
 
-// Must reports whether the guest is not to be started without l. Another user
-// has none of the capabilities that it took to become one.
+// Must reports whether the guest must not start without l. Another user has
+// none of the capabilities that it took to become one.
 func (c *Config) Must(l Layer) bool {
 	return c.Require.Has(l) || c.Mode == Full && !optional.Has(l) || l == Capabilities && c.Require.Has(User)
+}
+
+// SettingError says that a layer is required by a setting of its own, which says
+// which group or user.
+type SettingError struct{ Layer Layer }
+
+func (e *SettingError) Error() string {
+	return e.Layer.String() + " has a setting of its own, which requires it"
 }
 
 // SetRequire adds a list of layers, with commas between them, to the required.
@@ -190,7 +201,7 @@ func (c *Config) SetRequire(v string) error {
 			return err
 		}
 		if l == Cgroup || l == User { // it would not know which
-			return fmt.Errorf("%v: --%[1]v=... asks for it, and requires it", l)
+			return &SettingError{l}
 		}
 		c.Require |= Of(l)
 	}
@@ -198,13 +209,30 @@ func (c *Config) SetRequire(v string) error {
 }
 
 // errUser says what --user takes.
-var errUser = errors.New("want UID or UID:GID, numbers from 0 to 4294967294")
+var errUser = errors.New("want UID or UID:GID, numbers from 0 to 4294967294, or names in /etc/passwd and /etc/group")
 
-// SetUser reads UID or UID:GID; the group is the user's number without.
+// SetUser reads UID or UID:GID; the group is the user's number without. A name is
+// looked up in /etc/passwd, and its group is the user's there.
 func (c *Config) SetUser(v string) error {
 	uid, gid, both := strings.Cut(v, ":")
+	if uid != "" && (uid[0] < '0' || uid[0] > '9') {
+		entry, err := lookUp("/etc/passwd", uid, 4)
+		if err != nil {
+			return err
+		}
+		uid = entry[2]
+		if !both {
+			gid, both = entry[3], true
+		}
+	}
 	if !both {
 		gid = uid
+	} else if gid != "" && (gid[0] < '0' || gid[0] > '9') {
+		entry, err := lookUp("/etc/group", gid, 3)
+		if err != nil {
+			return err
+		}
+		gid = entry[2]
 	}
 	for _, n := range []struct {
 		text string
@@ -230,31 +258,42 @@ func (c *Config) SetCPUTime(v string) error {
 	return nil
 }
 
+// Unasked says which layers of s are off because nobody asked for them.
+func (c *Config) Unasked(s Set) string {
+	names := raw.Slice[string](0, int(layers))
+	for l := range layers {
+		if s.Has(l) {
+			names = append(names, l.String())
+		}
+	}
+	return raw.Concat("not asked for: ", raw.Join(names, ", "), " (see ", c.Option, "isolate and ", c.Option, "require)")
+}
+
 // Unwanted says why a layer is not set up.
 func (c *Config) Unwanted(l Layer) string {
 	switch {
 	case l == Cgroup || l == User:
-		return "no --" + l.String()
+		return raw.Concat("no ", c.Option, l.String())
 	case optional.Has(l):
-		return "only set by --require=" + l.String()
+		return raw.Concat("only set by ", c.Option, "require=", l.String())
 	case l == Undumpable && c.Traced:
 		return "a trace reads the guest's memory"
 	case c.Mode == Auto:
-		return "costs time, so not part of --isolate=auto"
+		return raw.Concat("costs time, so not part of ", c.Option, "isolate=auto")
 	}
-	return "not part of --isolate=none"
+	return raw.Concat("not part of ", c.Option, "isolate=none")
 }
 
-// Refusal begins the message with which a run ends because l does not hold.
+// Refusal begins the message with which a run ends because l is not in effect.
 func (c *Config) Refusal(l Layer) string {
-	option := "--isolate=full"
+	setting := "isolate=full"
 	switch {
 	case l == Cgroup || l == User:
-		option = "--" + l.String()
+		setting = l.String()
 	case c.Require.Has(l):
-		option = "--require"
-	case c.Mode != Full: // what --user asks for besides
-		option = "--user"
+		setting = "require"
+	case c.Mode != Full: // what another user asks for besides
+		setting = "user"
 	}
-	return option + ": " + l.String() + " does not hold: "
+	return raw.Concat(c.Option, setting, ": ", l.String(), " does not hold: ")
 }

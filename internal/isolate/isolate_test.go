@@ -70,12 +70,13 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%q can be required", v)
 		}
 	}
-	for v, want := range map[string][2]uint32{"0": {0, 0}, "1000": {1000, 1000}, "1:2": {1, 2}, "4294967294:0": {1<<32 - 2, 0}} {
+	for v, want := range map[string][2]uint32{"0": {0, 0}, "1000": {1000, 1000}, "1:2": {1, 2}, "4294967294:0": {1<<32 - 2, 0},
+		"root": {0, 0}, "7:root": {7, 0}, "root:8": {0, 8}} {
 		if err := c.SetUser(v); err != nil || c.UID != want[0] || c.GID != want[1] || !c.Require.Has(User) {
 			t.Errorf("%s: %d:%d, %v", v, c.UID, c.GID, err)
 		}
 	}
-	for _, v := range []string{"", ":", "1:", ":1", "-1", "4294967295", "1:4294967295", "4294967296", "root", "1:2:3", " 1", "0x1"} {
+	for _, v := range []string{"", ":", "1:", ":1", "-1", "4294967295", "1:4294967295", "4294967296", "nosuchuser", "root:nosuchgroup", "root:", "nosuchuser:1", "1:2:3", " 1", "0x1"} {
 		if c.SetUser(v) == nil {
 			t.Errorf("%q is a user", v)
 		}

@@ -27,9 +27,29 @@ func CloneFlag(l Layer) int {
 	return 0
 }
 
-// SecurebitsLocked is the argument of PR_SET_SECUREBITS by which user 0 is a
-// user as all others, for good: SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP and
-// SECBIT_NO_CAP_AMBIENT_RAISE, and the locks of all (linux/securebits.h).
+// NamespaceFile returns the name of a namespace's file in /proc/self/ns.
+func NamespaceFile(l Layer) string {
+	switch l {
+	case UserNS:
+		return "user"
+	case MountNS:
+		return "mnt"
+	case NetNS:
+		return "net"
+	case IPCNS:
+		return "ipc"
+	case UTSNS:
+		return "uts"
+	case CgroupNS:
+		return "cgroup"
+	}
+	return ""
+}
+
+// SecurebitsLocked is the argument of PR_SET_SECUREBITS by which user 0
+// permanently becomes a user like all others: SECBIT_NOROOT,
+// SECBIT_NO_SETUID_FIXUP and SECBIT_NO_CAP_AMBIENT_RAISE, and the locks of all
+// (linux/securebits.h).
 const SecurebitsLocked = 0xef
 
 // EmptyDir is the root directory of a process that has no mount namespace of
@@ -40,7 +60,8 @@ const EmptyDir = "/proc/self/fdinfo"
 const RootMount = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
 // LandlockVersion is the latest version of Landlock that LandlockRules knows.
-// What version 10 adds, UDP, is left: a guest's device may be such a socket.
+// It leaves out UDP, which version 10 adds: a guest's device may be such a
+// socket.
 const LandlockVersion = 9
 
 // LandlockRules returns a struct landlock_ruleset_attr with everything that a
@@ -72,4 +93,25 @@ func LandlockRules(version int, signals bool) []byte {
 		rules = binary.LittleEndian.AppendUint64(rules, scoped)
 	}
 	return rules
+}
+
+// Ruleset makes a ruleset of the latest version of Landlock that the kernel knows
+// and takes, and returns its descriptor, close-on-exec, and the version. Some
+// answer with a version and refuse what it has: then it is that of an earlier one.
+// The error is ENOSYS or EOPNOTSUPP where there is no Landlock.
+func Ruleset() (fd, version int, errno unix.Errno) {
+	latest, errno := raw.Call(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return -1, 0, errno
+	}
+	for version = min(int(latest), LandlockVersion); version >= 1; version-- {
+		var err error
+		if fd, err = raw.LandlockRuleset(LandlockRules(version, true)); err == nil {
+			return fd, version, 0
+		}
+		if errno, _ = err.(unix.Errno); errno != unix.EINVAL && errno != unix.E2BIG {
+			break
+		}
+	}
+	return -1, 0, errno
 }

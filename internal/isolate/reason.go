@@ -1,14 +1,15 @@
 package isolate
 
 import (
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/raw"
 )
 
-// Host is what of a host explains why a layer does not hold there. The zero
-// value is an unknown host.
+// Host is what explains why a layer is not in effect on a host. The zero value
+// is an unknown host.
 type Host struct {
 	Known    bool
 	Filtered bool // a seccomp filter was inherited
@@ -23,30 +24,35 @@ type Host struct {
 // /proc is, "" but in tests.
 func ThisHost(root string) Host {
 	h := Host{Known: true}
-	status := ReadFile(root + "/proc/self/status")
+	status := ReadFile(raw.Concat(root, "/proc/self/status"))
 	h.NoProc = status == ""
 	if _, rest, found := strings.Cut(status, "\nSeccomp:\t"); found {
 		h.Filtered = !strings.HasPrefix(rest, "0")
 	}
 	if !h.Filtered { // the filter might kill for the question
-		v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-		if errno == 0 {
-			h.Landlock = int(v)
+		if fd, version, errno := Ruleset(); errno == 0 {
+			raw.Close(fd)
+			h.Landlock = version
 		}
 	}
-	h.NoClone = ReadFile(root+"/proc/sys/kernel/unprivileged_userns_clone") == "0\n"
-	h.NoUserNS = ReadFile(root+"/proc/sys/user/max_user_namespaces") == "0\n"
-	h.AppArmor = ReadFile(root+"/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1\n"
+	h.NoClone = ReadFile(raw.Concat(root, "/proc/sys/kernel/unprivileged_userns_clone")) == "0\n"
+	h.NoUserNS = ReadFile(raw.Concat(root, "/proc/sys/user/max_user_namespaces")) == "0\n"
+	h.AppArmor = ReadFile(raw.Concat(root, "/proc/sys/kernel/apparmor_restrict_unprivileged_userns")) == "1\n"
 	return h
 }
 
-// On says that l holds, and of Landlock what the kernel's version leaves out.
+// Answered is the reason why a layer is not in effect although the call that sets
+// it up succeeded.
+const Answered = "a seccomp filter or a tracer around gocat answers in the kernel's place"
+
+// On says that l is in effect and, for Landlock, what the kernel's version
+// leaves out.
 func (h Host) On(l Layer) string {
 	if l != Landlock || h.Landlock == 0 || h.Landlock >= LandlockVersion {
 		return "on"
 	}
-	var without []string
-	for _, later := range []struct {
+	without := raw.Slice[string](0, 4)
+	for _, later := range [...]struct {
 		version int
 		what    string
 	}{{3, "truncating files"}, {4, "TCP ports"}, {6, "abstract sockets and signals"}, {9, "named sockets"}} {
@@ -54,29 +60,29 @@ func (h Host) On(l Layer) string {
 			without = append(without, later.what)
 		}
 	}
-	return "on, as version " + strconv.Itoa(h.Landlock) + " has it: not for " + strings.Join(without, ", ")
+	return raw.Concat("on, as version ", raw.Decimal(uint64(h.Landlock)), " has it: not for ", raw.Join(without, ", "))
 }
 
 // ReadFile returns the beginning of a small file, "" if it cannot be read. Package
-// os would make the Go runtime's poller, which a tender does without.
+// os would start the Go runtime's poller, which a tender does not need.
 func ReadFile(path string) string {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := raw.Open(path, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
 		return ""
 	}
-	defer unix.Close(fd)
-	b := make([]byte, 4096)
-	n, err := unix.Read(fd, b)
+	defer raw.Close(fd)
+	b := raw.Slice[byte](4096, 4096)
+	n, err := raw.Read(fd, b)
 	if err != nil {
 		return ""
 	}
-	return string(b[:n])
+	return raw.String(b[:n])
 }
 
 // Errors lists the error numbers for which Reason has words.
 func Errors() []unix.Errno {
 	return []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.EOPNOTSUPP,
-		unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.ERANGE, unix.ENOMEM, unix.EBUSY, unix.EROFS}
+		unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.ERANGE, unix.ENOMEM, unix.EBUSY, unix.EROFS, unix.ENOTDIR}
 }
 
 // Reason says why setting up l failed with e.
@@ -106,7 +112,7 @@ func (h Host) Reason(l Layer, e unix.Errno) string {
 			return "this kernel was booted without it: lsm= lacks landlock"
 		}
 	case unix.ENOENT:
-		if l == Root {
+		if UserNS <= l && l <= Root {
 			return "/proc is not mounted"
 		}
 	case unix.ENODEV, unix.ENXIO, unix.ERANGE:
@@ -116,7 +122,7 @@ func (h Host) Reason(l Layer, e unix.Errno) string {
 	case unix.ENOMEM:
 		return "the kernel is out of memory"
 	}
-	return "error " + strconv.Itoa(int(e))
+	return raw.Concat("error ", raw.Decimal(uint64(e)))
 }
 
 // group says why a control group could not be entered.
@@ -128,6 +134,8 @@ func (h Host) group(e unix.Errno) string {
 		return "the control group is not delegated to this user"
 	case unix.EROFS:
 		return "the control groups are mounted read-only"
+	case unix.ENOTDIR:
+		return notGroup
 	case unix.EBUSY, unix.EOPNOTSUPP:
 		return "the control group can have no processes: it has groups below it with controllers, or is threaded"
 	case unix.ENODEV:
@@ -135,7 +143,7 @@ func (h Host) group(e unix.Errno) string {
 	case unix.ENOMEM:
 		return "the kernel is out of memory"
 	}
-	return "error " + strconv.Itoa(int(e))
+	return raw.Concat("error ", raw.Decimal(uint64(e)))
 }
 
 // forbidden says why l was not permitted.
@@ -148,7 +156,7 @@ func (h Host) forbidden(l Layer) string {
 	case UserNS:
 		switch {
 		case h.NoClone:
-			return "kernel.unprivileged_userns_clone is 0" + suspects
+			return raw.Concat("kernel.unprivileged_userns_clone is 0", suspects)
 		case h.Filtered:
 			return "the seccomp filter that gocat inherited forbids it, or gocat runs in a chroot"
 		case h.Known:
@@ -164,11 +172,11 @@ func (h Host) forbidden(l Layer) string {
 			needs = "CAP_SETPCAP"
 		}
 		if h.AppArmor {
-			return "it takes " + needs + " and kernel.apparmor_restrict_unprivileged_userns is 1, so user namespaces have none" + suspects
+			return raw.Concat("it takes ", needs, " and kernel.apparmor_restrict_unprivileged_userns is 1, so user namespaces have none", suspects)
 		}
-		return "it takes " + needs + " or a user namespace" + suspects
+		return raw.Concat("it takes ", needs, " or a user namespace", suspects)
 	case User:
-		return "it takes CAP_SETUID and CAP_SETGID" + suspects
+		return raw.Concat("it takes CAP_SETUID and CAP_SETGID", suspects)
 	case StoreBypass, IndirectBranch:
 		return "this host does not let a process control it"
 	case Capabilities, Landlock, Undumpable, Limits:
@@ -176,5 +184,5 @@ func (h Host) forbidden(l Layer) string {
 			return "the seccomp filter that gocat inherited forbids it"
 		}
 	}
-	return "not permitted (EPERM)" + suspects
+	return raw.Concat("not permitted (EPERM)", suspects)
 }

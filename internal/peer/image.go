@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -47,15 +47,15 @@ func (i *Image) Close() error { return i.file.Close() }
 // Bundled returns the image of a bundled cat as the tender takes it: one of ABI
 // version 1 differs from one of 2 in its note alone, for what the cats use of
 // Solo5's interface is the same in both.
-func (t *Tender) Bundled(variant guest.Variant) (*Image, error) {
-	b, err := guest.Cat(t.Target, variant)
+func (t *Tender) Bundled(variant guests.Variant) (*Image, error) {
+	b, err := guests.Cat(t.Target, variant)
 	if err != nil {
 		return nil, err
 	}
 	return t.Image(b)
 }
 
-// Image is NewImage of a guest of package guest, for the ABI version that the
+// Image is NewImage of a guest of package guests, for the ABI version that the
 // tender takes. It changes b.
 func (t *Tender) Image(b []byte) (*Image, error) {
 	if t.ABI == 1 {

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
@@ -106,7 +106,7 @@ func TestParseSolo5(t *testing.T) {
 // What a child opens is the image, for the ABI version that its tender takes.
 func TestBundled(t *testing.T) {
 	for _, tender := range []*Tender{Gocat("", image.SPT), Gocat("", image.HVT), {Target: image.HVT, ABI: 1}, {Target: image.SPT, ABI: 1}} {
-		i, err := tender.Bundled(guest.Simple)
+		i, err := tender.Bundled(guests.Simple)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
 // Package peer runs tenders next to each other: gocat's own two, and those of
-// Solo5 that a user names. It is what gocat compare and gocat bench share.
+// Solo5 that a user names. gocat compare and gocat bench share it.
 package peer
 
 import (

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// patience is how long a tender may take to say its version.
-const patience = 10 * time.Second
+// versionTimeout is how long a tender may take to say its version.
+const versionTimeout = 10 * time.Second
 
 // executable returns the absolute path of a program.
 func executable(path string) (string, error) {
@@ -45,7 +45,7 @@ func executable(path string) (string, error) {
 // take --version for a wrong option and print their usage. The name in either
 // is that by which the program was called, so it tells nothing.
 func (t *Tender) ask() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), versionTimeout)
 	defer cancel()
 	runtime.LockOSThread() // see Attr
 	defer runtime.UnlockOSThread()
@@ -58,7 +58,7 @@ func (t *Tender) ask() error {
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("did not answer --version within %v", patience)
+		return fmt.Errorf("did not answer --version within %v", versionTimeout)
 	case err != nil && !errors.As(err, &exit):
 		return fmt.Errorf("cannot be run: %w", err)
 	}

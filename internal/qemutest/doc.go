@@ -16,13 +16,15 @@
 //
 // Everything else is in an initial RAM disk that lives as long as a run: the
 // modules, the test binaries with their packages' testdata directories, gocat as
-// /bin/gocat, which GOCAT names, for ./internal/goguests the Go programs that it
-// runs as unikernels, in the directory that GOCAT_IMAGES names, a few of the
-// host's tools such as sh and ip, and the files that -file names. Executables
-// bring their shared libraries. When GOCAT_SOLO5 names a built Solo5 checkout,
-// its test guests and tenders are there too, and GOCAT_SOLO5 is set inside. CI is
-// passed on: when it is set, nothing that a test needs may be missing. There is
-// no network but a loopback of the machine's own, and no Go toolchain.
+// /bin/gocat, which GOCAT names, with gocat-runtime beside it, for ./kvmhvt its
+// tender, which GOCAT_TEND names, for ./internal/goguests the Go programs that it
+// runs as unikernels, in the directory that GOCAT_IMAGES names, a few of the host's
+// tools such as sh and ip, and the files that -file names. Executables bring their
+// shared libraries. When GOCAT_SOLO5 names a built Solo5 checkout, its test guests
+// and tenders are there too, and GOCAT_SOLO5 is set inside. CI is passed on: when it
+// is set, nothing that a test needs may be missing. There is no network but a
+// loopback of the machine's own, and no Go toolchain. Control groups are of version
+// 2 alone, for ./internal/oci/command.
 //
 // The same executable is the virtual machine's init. It reports on the console
 // with markers that hold a random number, and qemutest succeeds only when they

@@ -67,11 +67,32 @@ func powerOff() {
 	os.Exit(1) // and the kernel panics
 }
 
+// ownRoot mounts the RAM disk once more, over itself. The kernel changes no root by
+// pivot_root, as container runtimes do, that is mounted on nothing.
+func ownRoot() error {
+	const dir = "/root"
+	if err := unix.Mount("/", dir, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return err
+	}
+	return unix.Chroot(".")
+}
+
 // setUp mounts what programs expect, loads the modules and starts the loopback.
+// Control groups are those of version 2 alone.
 func setUp(p *plan) error {
+	if err := ownRoot(); err != nil {
+		return fmt.Errorf("mount the root: %w", err)
+	}
 	for _, m := range []struct{ fs, dir string }{
 		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"},
-		{"devpts", "/dev/pts"}, {"tmpfs", "/dev/shm"},
+		{"devpts", "/dev/pts"}, {"tmpfs", "/dev/shm"}, {"cgroup2", "/sys/fs/cgroup"},
+		{"securityfs", "/sys/kernel/security"},
 	} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err

@@ -114,7 +114,7 @@ func moduleDepends(module []byte) ([]string, error) {
 }
 
 // loadOrder returns the modules wanted and those that they need, each once and
-// behind all that it depends on.
+// after all that it depends on.
 func loadOrder(want []string, depends func(name string) ([]string, error)) ([]string, error) {
 	var order []string
 	done := map[string]bool{} // false while a module's dependencies are looked at

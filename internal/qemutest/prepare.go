@@ -39,6 +39,8 @@ type job struct {
 const (
 	planPath   = "/plan"
 	gocatPath  = "/bin/gocat"
+	ociPath    = "/bin/gocat-runtime"
+	tendPath   = "/bin/tend"
 	solo5Path  = "/solo5"
 	imagesPath = "/images"
 )
@@ -47,8 +49,8 @@ const (
 // say what they miss.
 var tools = []string{"sh", "mount", "mknod", "ip"}
 
-// prepare builds what is to run and writes the RAM disk. Go's own output goes to
-// the directory tmp.
+// prepare builds the tests and writes the RAM disk. Go's own output goes to the
+// directory tmp.
 func prepare(ctx context.Context, o *options, k *kernel, tmp, initrd string) (*plan, error) {
 	f, err := os.Create(initrd)
 	if err != nil {
@@ -72,7 +74,7 @@ func prepare(ctx context.Context, o *options, k *kernel, tmp, initrd string) (*p
 		return nil, err
 	}
 	a.host("/init", self)
-	env := append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOCAT=" + gocatPath, "GOCAT_IMAGES=" + imagesPath, "CI=" + os.Getenv("CI")}, o.env...)
+	env := append([]string{"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "GOCAT=" + gocatPath, "GOCAT_TEND=" + tendPath, "GOCAT_IMAGES=" + imagesPath, "CI=" + os.Getenv("CI")}, o.env...)
 
 	libs := map[string]bool{}
 	for _, name := range tools {
@@ -102,7 +104,10 @@ func prepare(ctx context.Context, o *options, k *kernel, tmp, initrd string) (*p
 		}
 		env = append(env, "GOCAT_SOLO5="+solo5Path)
 	}
-	if err := addGocat(ctx, a, tmp); err != nil {
+	if err := addProgram(ctx, a, gocatPath, "gocat/cmd/gocat", tmp); err != nil {
+		return nil, err
+	}
+	if err := addProgram(ctx, a, ociPath, "gocat/cmd/gocat-runtime", tmp); err != nil {
 		return nil, err
 	}
 	if len(o.command) > 0 {
@@ -130,15 +135,22 @@ func goBuild(ctx context.Context, args ...string) error {
 	return nil
 }
 
-func addGocat(ctx context.Context, a *archive, tmp string) error {
-	out := filepath.Join(tmp, "gocat")
-	// The flags are the Makefile's.
-	if err := goBuild(ctx, "build", "-trimpath", "-ldflags=-s -w -E main.entry", "-o", out, "gocat/cmd/gocat"); err != nil {
+// addProgram builds one of gocat's programs, with the Makefile's flags.
+func addProgram(ctx context.Context, a *archive, to, pkg, tmp string) error {
+	out := filepath.Join(tmp, path.Base(to))
+	flags := "-ldflags=-s -w -E main.entry"
+	if to == ociPath {
+		flags = "-ldflags=-s -w"
+	}
+	if err := goBuild(ctx, "build", "-trimpath", flags, "-o", out, pkg); err != nil {
 		return err
 	}
-	a.host(gocatPath, out)
+	a.host(to, out)
 	return nil
 }
+
+// tenderPackage tests the tender of hvt guests, with the program tendPath.
+const tenderPackage = "gocat/kvmhvt"
 
 // guestsPackage tests Go programs as unikernels, in the directory imagesPath.
 const guestsPackage = "gocat/internal/goguests"
@@ -174,6 +186,11 @@ func addTests(ctx context.Context, a *archive, p *plan, o *options, env []string
 		out := filepath.Join(tmp, fmt.Sprint(i, ".test"))
 		if err := goBuild(ctx, "test", "-c", "-ldflags=-s -w", "-o", out, name); err != nil {
 			return err
+		}
+		if name == tenderPackage {
+			if err := addProgram(ctx, a, tendPath, tenderPackage+"/testdata/tend", tmp); err != nil {
+				return err
+			}
 		}
 		if name == guestsPackage {
 			if err := addImages(ctx, a, tmp); err != nil {

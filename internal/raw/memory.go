@@ -1,12 +1,30 @@
-// Package raw is memory and system calls that need no Go runtime.
+// Package raw runs Go code before the Go runtime is initialised, with memory
+// and system calls that need no runtime.
 //
-// gocat starts an spt guest before the runtime is initialised (package early),
-// when nothing can be allocated and the scheduler cannot be told of a system
-// call. Code on the way to a guest takes its memory from here and makes its
-// calls through here. It is the same code in an ordinary Go program: there Slice
-// and New are make and new, and the calls are those of package unix, except that
-// the scheduler does not learn of them, which is as well for calls that are over
-// at once.
+// The start of the runtime takes longer than the whole start of an spt guest:
+// most of it is memory that is touched for the first time. So a program whose
+// entry point is its own (go build -ldflags='-E main.entry') can try to do
+// without: Try calls a Go function on the process's first stack, with a g of its
+// own.
+//
+// What that function needs on its way must not allocate, panic, lock, start
+// goroutines, use maps or channels, make system calls through packages syscall,
+// unix or os, or use variables that a package sets when it is initialised. It
+// takes its memory from here and makes its calls through here. It is the same
+// code in an ordinary Go program: there Slice and New are make and new, and the
+// calls are those of package unix, except that the scheduler does not learn of
+// them, which is fine for calls that return immediately.
+//
+// The rest of it may use the runtime: whatever wants that uses the m of the
+// current g, and this g's faults. The handler then undoes what was begun and goes
+// on with the ordinary start, which finds the process as the kernel left it and
+// does everything again. So only what is usual has to work early, and everything
+// else, errors above all, is done once, by ordinary Go.
+//
+// This relies on facts of the Go runtime that another version may change:
+// runtime.g has stackguard0 and m where start_amd64.s says, g is in R14 and at
+// -8(FS), X15 is zero, and what wants the runtime uses g.m before it changes
+// anything. TestRuntime and TestNeeds check them.
 package raw
 
 import (
@@ -28,7 +46,7 @@ const usual = 56 << 10
 var left []uint64
 
 // Begin makes Slice and New take their memory from the arena and Undo able to
-// close what is opened. Only package early calls it, once, and tests.
+// close what is opened. Only start calls it, once, and tests.
 func Begin() {
 	left = arena[:]
 	populate(uintptr(unsafe.Pointer(&arena)), usual)
@@ -53,7 +71,7 @@ func Early() bool { return left != nil }
 //
 // From the arena it is memory that the garbage collector does not look at, which
 // is not running. When the arena is used up, the ordinary make follows, and what
-// then happens is package early's business.
+// then happens is abandon's business.
 func Slice[T any](n, capacity int) []T {
 	const word = 8
 	words := (unsafe.Sizeof(*(*T)(nil))*uintptr(capacity) + word - 1) / word
@@ -83,6 +101,9 @@ func Clone[T any](s []T) []T { return Append(Slice[T](0, len(s)), s...) }
 
 // String returns b as a string without a copy. b must not change any more.
 func String(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Bytes returns the bytes of s without a copy. They must not be written to.
+func Bytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // Join is strings.Join.
 func Join(parts []string, separator string) string {

@@ -92,7 +92,7 @@ func describe(program []byte, info *debug.BuildInfo) bom {
 		main.Properties = append(main.Properties, property{"go:build:" + s.Key, s.Value})
 	}
 	b := bom{Format: "CycloneDX", SpecVersion: "1.6", Version: 1, Metadata: metadata{main}}
-	// The version may have the toolchain's experiments behind it.
+	// The toolchain's experiments may follow the version.
 	version, _, _ := strings.Cut(info.GoVersion, " ")
 	b.Components = append(b.Components, library("std", strings.TrimPrefix(version, "go"), ""))
 	for _, m := range info.Deps {

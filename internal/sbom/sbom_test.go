@@ -7,11 +7,12 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"gocat/internal/testhost"
 )
 
 func command(t *testing.T, name string, args ...string) string {
@@ -29,8 +30,7 @@ func command(t *testing.T, name string, args ...string) string {
 // TestBill compares the bill of gocat with what go list says is in it, and with
 // what CycloneDX 1.6 demands of such a document.
 func TestBill(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "gocat")
-	command(t, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -E main.entry", "-o", program, "gocat/cmd/gocat") // as make build
+	program := testhost.Gocat(t)
 	var out bytes.Buffer
 	if err := run([]string{program}, &out); err != nil {
 		t.Fatal(err)

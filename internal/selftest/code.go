@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 )
 
 // Registers as instructions number them.
@@ -37,8 +37,8 @@ var (
 )
 
 // execute adds a step that calls machine code and comes back at its end.
-func execute(p *guest.Probe, code ...[]byte) {
-	p.Do(p.Execute(guest.N(p.Code(slices.Concat(append(code, ret)...)))))
+func execute(p *guests.Probe, code ...[]byte) {
+	p.Do(p.Execute(guests.N(p.Code(slices.Concat(append(code, ret)...)))))
 }
 
 // walker is code that looks at one byte each stride of memory, by writing it on
@@ -91,7 +91,7 @@ func toucher(from, to uint64) []byte {
 }
 
 // forever adds steps of a guest that says that it begins and never ends.
-func forever(p *guest.Probe, code ...[]byte) {
+func forever(p *guests.Probe, code ...[]byte) {
 	p.Do(p.Puts(begun))
 	execute(p, append(code, []byte{0xeb, 0xfe})...) // jmp $
 }

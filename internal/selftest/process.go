@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/tender"
 )
 
-// patience is how long an attack may take, and endlessFor how long one that
+// attackTimeout is how long an attack may take, and endlessFor how long one that
 // never ends goes on before it is told to.
 const (
-	patience   = 20 * time.Second
-	endlessFor = 30 * time.Millisecond
+	attackTimeout = 20 * time.Second
+	endlessFor    = 30 * time.Millisecond
 )
 
 // begun is what a guest prints that goes on for ever, when it begins to.
@@ -61,7 +64,7 @@ func (a *Attack) run(gocat string, g *given) (*ending, error) {
 		return nil, err
 	}
 	e := &ending{}
-	stuck := time.AfterFunc(patience, func() { p.Kill() })
+	stuck := time.AfterFunc(attackTimeout, func() { p.Kill() })
 	if a.endless {
 		e.during = a.stop(p, g)
 	}
@@ -85,9 +88,9 @@ func (a *Attack) stop(p *os.Process, g *given) error {
 		if info, err := g.stdout.Stat(); err != nil || info.Size() > 0 {
 			break
 		}
-		if time.Since(start) > patience/2 {
+		if time.Since(start) > attackTimeout/2 {
 			p.Kill()
-			return fmt.Errorf("did not begin within %v", patience/2)
+			return fmt.Errorf("did not begin within %v", attackTimeout/2)
 		}
 	}
 	time.Sleep(endlessFor)
@@ -117,12 +120,21 @@ func personality(flags uintptr) (restore func()) {
 // attack runs the attack and judges it.
 func (a *Attack) attack(gocat string, g *given) (r Result) {
 	r.Attack = a
-	e, err := a.run(gocat, g)
+	run := func() (*ending, error) { return a.run(gocat, g) }
+	if a.answered != 0 {
+		run = func() (*ending, error) {
+			return filtered(a.answered, func() (*ending, error) { return a.run(gocat, g) })
+		}
+	}
+	e, err := run()
 	if err != nil {
 		r.Err = fmt.Errorf("could not try: %w", err)
 		return r
 	}
 	r.Outcome, r.Err = a.outcome(e)
+	if r.Err != nil && e.status == tender.NotStarted && e.stdout == "" && strings.Count(e.stderr, "\n") == 1 {
+		r.NotStarted = true
+	}
 	if r.Err == nil {
 		r.Err = e.during
 	}

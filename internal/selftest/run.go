@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Run tries all attacks with the gocat program at path, as many at once as there
-// are processors, and calls each with what became of one, in no particular order.
-// It stops early, with an error, when the first attack of a setting is not
-// stopped: then nothing protects this host from the others. Should this process
-// be killed, everything that it started and made goes with it.
+// Run tries all attacks with the gocat program at path, as many at the same time
+// as there are processors, and calls each with the outcome of one, in no
+// particular order. It stops early, with an error, when the first attack of a
+// setting is not stopped: then nothing protects this host from the others. Should
+// this process be killed, everything that it started and made goes with it.
 func Run(path string, attacks []*Attack, each func(Result)) error {
-	// What a guest leaves behind becomes this process's child.
+	// Processes that a guest leaves become this process's children.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -131,7 +131,7 @@ func worker(path string, work <-chan *Attack, done chan<- Result) error {
 		if r.Err == nil {
 			continue
 		}
-		g.close() // the next one is not to be blamed
+		g.close() // the next one must not be blamed
 		if g, err = newGiven(); err != nil {
 			return err
 		}

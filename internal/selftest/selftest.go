@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"strings"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -56,7 +56,7 @@ type Attack struct {
 
 	// add adds the guest's steps. A guest that comes to their end has survived: it
 	// exits with the status cameBack.
-	add     func(*guest.Probe)
+	add     func(*guests.Probe)
 	options []string // further ones of gocat run
 	memory  uint64   // of the guest in MB; 0 means guestMemory
 	endless bool     // goes on for ever, and must end on SIGTERM
@@ -65,6 +65,11 @@ type Attack struct {
 	// check looks at what else the guest leaves, if not nil. What it printed is
 	// checked by it alone.
 	check func(*ending) error
+	// answered is a system call that a filter around gocat answers with success
+	// and does not make. With 0, which is read, there is no filter.
+	answered uint32
+	// judge says how the guest ended, if not nil: in place of Want and check.
+	judge func(*ending) (Outcome, error)
 	// look looks at the process of an endless guest before it is told to end.
 	look func(pid int) error
 }
@@ -101,14 +106,18 @@ const (
 // Result is what became of an attack.
 type Result struct {
 	*Attack
-	Outcome Outcome // that it had, of the documented ones
-	Err     error   // why it was not stopped; nil when it was
+	Outcome    Outcome // that it had, of the documented ones
+	Err        error   // why it was not stopped; nil when it was
+	NotStarted bool    // gocat did not run the guest, so nobody knows; Err says why
 }
 
 // outcome returns the documented outcome that e is.
 func (a *Attack) outcome(e *ending) (Outcome, error) {
 	if e.timedOut {
-		return Outcome{}, fmt.Errorf("did not end within %v", patience)
+		return Outcome{}, fmt.Errorf("did not end within %v", attackTimeout)
+	}
+	if a.judge != nil {
+		return a.judge(e)
 	}
 	for _, o := range a.Want {
 		if o.Status != e.status || a.check == nil && e.stdout != "" {
@@ -123,9 +132,9 @@ func (a *Attack) outcome(e *ending) (Outcome, error) {
 
 // image returns the attack's guest.
 func (a *Attack) image() ([]byte, error) {
-	p := guest.NewProbe(a.Setting.Target(), manifest(a.Setting)...)
+	p := guests.NewProbe(a.Setting.Target(), manifest(a.Setting)...)
 	a.add(p)
-	p.Do(p.Exit(guest.N(cameBack)))
+	p.Do(p.Exit(guests.N(cameBack)))
 	return p.Image()
 }
 

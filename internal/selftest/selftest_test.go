@@ -3,6 +3,7 @@
 package selftest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	_ "gocat/internal/hvt"
 	"gocat/internal/tender"
 	"gocat/internal/testhost"
 	"gocat/kvmhvt"
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		if fault, ok := faults[filepath.Base(os.Args[0])]; ok {
 			fault()
 		}
-		status, _ := tender.Main(os.Args[2:])
+		status, _ := tender.Main(os.Args[2:], nil)
 		os.Exit(status)
 	}
 	os.Exit(m.Run())
@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 var faults = map[string]func(){
 	"survives": func() { os.Exit(cameBack) },
 	"silent":   func() { unix.Kill(os.Getpid(), unix.SIGSYS) },
+	"refuses":  func() { os.Exit(tender.Complain(errors.New("no memory"), tender.NotStarted)) },
 	"prints":   func() { fmt.Print("hello") },
 	"file":     func() { unix.Pwrite(fdFile, []byte("x"), 3) },
 	"longer":   func() { unix.Ftruncate(fdFile, 4096) },
@@ -67,12 +68,17 @@ func program(t *testing.T, name string) string {
 }
 
 func attackWith(t *testing.T, s Setting) {
+	testhost.Slow(t)
 	attacks := Attacks(s)
 	table := NewTable([]Setting{s}, attacks)
-	if err := Run(program(t, ""), attacks, table.Add); err != nil {
+	path := program(t, "")
+	if s == HVT || s == CPL0 {
+		path = testhost.Gocat(t)
+	}
+	if err := Run(path, attacks, table.Add); err != nil {
 		t.Error(err)
 	}
-	for _, f := range table.Failures {
+	for _, f := range append(table.Failures, table.NotStarted...) {
 		t.Errorf("%s: %s: %v; want %v", f.Group, f.Name, f.Err, f.Want)
 	}
 	if table.Tried != len(attacks) {
@@ -116,6 +122,7 @@ func TestFaultyGocat(t *testing.T) {
 	for name, want := range map[string]string{
 		"survives": "so no other was tried",
 		"silent":   "so no other was tried",
+		"refuses":  `standard error "gocat: no memory\n"`,
 		"prints":   `standard output "hello"`,
 		"file":     "a file that it was not given",
 		"longer":   "a file that it was not given",
@@ -172,5 +179,26 @@ func TestMissing(t *testing.T) {
 	err := Run("/nonexistent", Attacks(SPT), func(r Result) { tried++ })
 	if err == nil || !strings.Contains(err.Error(), "no such file") || tried != 1 {
 		t.Errorf("%d attacks, %v", tried, err)
+	}
+}
+
+// A guest that gocat did not start is counted apart: nobody knows whether it would
+// have been stopped.
+func TestNotStarted(t *testing.T) {
+	attacks := Attacks(SPT)[:3]
+	table := NewTable([]Setting{SPT}, attacks)
+	for _, a := range attacks {
+		g, err := newGiven()
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Add(a.attack(program(t, "refuses"), g))
+		g.close()
+	}
+	if len(table.NotStarted) != len(attacks) || len(table.Failures) != 0 || table.Tried != len(attacks) {
+		t.Errorf("%d not started, %d not stopped, of %d", len(table.NotStarted), len(table.Failures), table.Tried)
+	}
+	if cell := table.row(attacks[0].Group).Cells[SPT].String(); !strings.HasSuffix(cell, "not started") {
+		t.Errorf("the table says %q", cell)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 )
 
 // sptAttacks returns all attacks of spt guests. The first is that of a guest that
@@ -17,46 +17,20 @@ import (
 func sptAttacks(s Setting) (all []*Attack) {
 	all = append(all, &Attack{
 		Group: "a forbidden call", Name: "getppid", Setting: s, Want: []Outcome{forbidden(unix.SYS_GETPPID)},
-		add: func(p *guest.Probe) { p.Do(p.Syscall(unix.SYS_GETPPID)) },
+		add: func(p *guests.Probe) { p.Do(p.Syscall(unix.SYS_GETPPID)) },
 	})
 	all = append(all, everyCall(s)...)
 	all = append(all, otherEntries(s)...)
 	all = append(all, mutations(s)...)
 	all = append(all, reporterCall(s)...)
+	if s == SPT { // strict guests have the same
+		all = append(all, reporterSurface(s)...)
+	}
+	all = append(all, sptTimer(s)...)
+	all = append(all, answers(s)...)
 	all = append(all, sptMemory(s)...)
 	all = append(all, sptInstructions(s)...)
 	return append(all, exhaustion(s)...)
-}
-
-// reporterCall has the one write that only gocat's fault reporter may make: the
-// guest makes it from its own code, or from the reporter's with other arguments.
-func reporterCall(s Setting) (all []*Attack) {
-	const reporter, lineSize = sptStart, 0x200 // its system call instruction
-	const group = "the fault reporter's own call"
-	n := guest.N
-	for _, size := range []uint64{0, 1, lineSize} {
-		all = append(all, &Attack{Group: group, Name: fmt.Sprintf("write %d bytes of its line", size), Setting: s,
-			Want: []Outcome{forbidden(unix.SYS_WRITE)},
-			add:  func(p *guest.Probe) { p.Do(p.Syscall(unix.SYS_WRITE, n(2), n(sptLine), n(size))) }})
-	}
-	for _, c := range [][4]uint64{
-		{unix.SYS_WRITE, 2, sptLine, lineSize + 1}, {unix.SYS_WRITE, 2, sptLine, 1 << 32}, {unix.SYS_WRITE, 2, sptLine + 1, 1},
-		{unix.SYS_WRITE, 2, guest.Scratch, 8}, {unix.SYS_WRITE, 2, 1<<32 | sptLine, 8}, {unix.SYS_WRITE, 1<<32 | 2, sptLine, 8},
-		{unix.SYS_WRITE, 0, sptLine, 8}, {unix.SYS_WRITEV, 2, sptLine, 1}, {unix.SYS_READ, 2, sptLine, 8}, {unix.SYS_GETPID, 0, 0, 0},
-	} {
-		all = append(all, &Attack{Group: group, Name: fmt.Sprintf("%s(%#x, %#x, %#x) from its code", callName(c[0]), c[1], c[2], c[3]), Setting: s,
-			Want: []Outcome{forbidden(c[0])},
-			add: func(p *guest.Probe) {
-				p.Do(guest.Step{Code: n(reporter), AX: n(c[0]), DI: n(c[1]), SI: n(c[2]), DX: n(c[3])})
-			}})
-	}
-	// What it does print it prints once, and is dead.
-	all = append(all, &Attack{Group: group, Name: "print an empty line from its code and go on", Setting: s,
-		Want: []Outcome{{Killed, sigsegv, "gocat: guest killed by SIGSEGV"}},
-		add: func(p *guest.Probe) {
-			p.Do(guest.Step{Code: n(reporter), AX: n(unix.SYS_WRITE), DI: n(2), SI: n(sptLine), DX: n(0)})
-		}})
-	return all
 }
 
 // sptInstructions has instructions that no process may execute.
@@ -74,13 +48,13 @@ func sptInstructions(s Setting) (all []*Attack) {
 		{"int 0x81", []byte{0xcd, 0x81}}, {"int 14", []byte{0xcd, 0x0e}}, {"iretq to level 0", iretq(0x10, 0x18)},
 	} {
 		all = append(all, &Attack{Group: "privileged instructions", Name: i.name, Setting: s, Want: []Outcome{protection, {Killed, sigill, "SIGILL"}},
-			add: func(p *guest.Probe) { execute(p, mov(rdi, guest.Scratch), i.code) }})
+			add: func(p *guests.Probe) { execute(p, mov(rdi, guests.Scratch), i.code) }})
 	}
 	for selector := uint64(4); selector < 0x100; selector += 4 { // levels 0 and, with bit 2, the local table
 		all = append(all, &Attack{Group: "far jumps to other segments", Name: fmt.Sprintf("selector %#x", selector), Setting: s,
 			// A null selector, a level, a gate or no code: the fault is a protection.
 			Want: []Outcome{protection, {Killed, 128 + int(unix.SIGBUS), "SIGBUS"}, {Killed, sigill, "SIGILL"}},
-			add: func(p *guest.Probe) {
+			add: func(p *guests.Probe) {
 				at := p.Code([]byte{0x0f, 0x0b}) // ud2: of a process that got there
 				execute(p, mov(rax, selector), []byte{0x50}, mov(rax, at), []byte{0x50, 0x48, 0xcb})
 			}})
@@ -100,7 +74,7 @@ func iretq(cs, ss uint64) []byte {
 // exhaustion has guests that would use up the host, and some that only a signal
 // ends.
 func exhaustion(s Setting) (all []*Attack) {
-	add := func(group, name string, want Outcome, f func(*guest.Probe)) *Attack {
+	add := func(group, name string, want Outcome, f func(*guests.Probe)) *Attack {
 		a := &Attack{Group: group, Name: name, Setting: s, Want: []Outcome{want}, add: f}
 		all = append(all, a)
 		return a
@@ -108,16 +82,16 @@ func exhaustion(s Setting) (all []*Attack) {
 	for name, c := range map[string][]uint64{
 		"fork": {unix.SYS_FORK}, "vfork": {unix.SYS_VFORK}, "clone": {unix.SYS_CLONE, uint64(unix.SIGCHLD)},
 		"threads": {unix.SYS_CLONE, unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD, memEnd - 4096},
-		"clone3":  {unix.SYS_CLONE3, guest.Scratch, 88},
+		"clone3":  {unix.SYS_CLONE3, guests.Scratch, 88},
 	} {
-		add("fork bombs", name, forbidden(c[0]), func(p *guest.Probe) {
+		add("fork bombs", name, forbidden(c[0]), func(p *guests.Probe) {
 			// Few enough for a host that nothing protects.
-			p.Sweep(0, 8, 1, func(guest.Value) []guest.Step {
-				var args []guest.Value
+			p.Sweep(0, 8, 1, func(guests.Value) []guests.Step {
+				var args []guests.Value
 				for _, v := range c[1:] {
-					args = append(args, guest.N(v))
+					args = append(args, guests.N(v))
 				}
-				return []guest.Step{p.Syscall(c[0], args...)}
+				return []guests.Step{p.Syscall(c[0], args...)}
 			})
 		})
 	}
@@ -125,29 +99,29 @@ func exhaustion(s Setting) (all []*Attack) {
 	for name, c := range map[string][]uint64{
 		"mmap": {unix.SYS_MMAP, 0, 1 << 30, 3, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0), 0}, "brk": {unix.SYS_BRK, 1 << 40},
 		"mremap": {unix.SYS_MREMAP, heap, 4096, 1 << 30, 1}, "memfd": {unix.SYS_MEMFD_CREATE, text, 0}, "mlockall": {unix.SYS_MLOCKALL, 3},
-		"pipes": {unix.SYS_PIPE2, guest.Scratch, 0}, "sockets": {unix.SYS_SOCKET, 1, 1, 0}, "keys": {unix.SYS_ADD_KEY, text, text, text, 8, 0},
+		"pipes": {unix.SYS_PIPE2, guests.Scratch, 0}, "sockets": {unix.SYS_SOCKET, 1, 1, 0}, "keys": {unix.SYS_ADD_KEY, text, text, text, 8, 0},
 	} {
-		add(group, name, forbidden(c[0]), func(p *guest.Probe) {
-			var args []guest.Value
+		add(group, name, forbidden(c[0]), func(p *guests.Probe) {
+			var args []guests.Value
 			for _, v := range c[1:] {
-				args = append(args, guest.N(v))
+				args = append(args, guests.N(v))
 			}
 			p.Do(p.Syscall(c[0], args...))
 		})
 	}
 	const small = 4
-	touch := add(group, "touch all memory and the page behind it", segfault, func(p *guest.Probe) { execute(p, toucher(heap, small<<20+4096)) })
+	touch := add(group, "touch all memory and the page behind it", segfault, func(p *guests.Probe) { execute(p, toucher(heap, small<<20+4096)) })
 	touch.memory = small
-	touch = add(group, "touch all memory and stay", Outcome{Stopped, 128 + int(unix.SIGTERM), ""}, func(p *guest.Probe) {
+	touch = add(group, "touch all memory and stay", Outcome{Stopped, 128 + int(unix.SIGTERM), ""}, func(p *guests.Probe) {
 		execute(p, toucher(heap, small<<20-4096))
 		forever(p)
 	})
 	touch.memory, touch.endless, touch.check = small, true, printedBegun
 	touch.look = func(pid int) error { return peak(pid, small<<20+256<<10) }
 	// call $: down the stack, through all memory, to what cannot be written
-	add(group, "recurse for ever", segfault, func(p *guest.Probe) { execute(p, mov(rsp, memEnd), []byte{0xe8, 0xfb, 0xff, 0xff, 0xff}) })
+	add(group, "recurse for ever", segfault, func(p *guests.Probe) { execute(p, mov(rsp, memEnd), []byte{0xe8, 0xfb, 0xff, 0xff, 0xff}) })
 
-	spin := add("guests that never end", "spin", Outcome{Stopped, 128 + int(unix.SIGTERM), ""}, func(p *guest.Probe) { forever(p) })
+	spin := add("guests that never end", "spin", Outcome{Stopped, 128 + int(unix.SIGTERM), ""}, func(p *guests.Probe) { forever(p) })
 	spin.endless, spin.check = true, printedBegun
 	return all
 }

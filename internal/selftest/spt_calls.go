@@ -6,12 +6,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/seccomp"
 )
 
-// Statuses of guests that a signal ends, and the one line that says so. That of
-// a call of another ABI is missing: the filter kills at once.
+// Statuses of guests that a signal ends.
 const (
 	sigsys  = 128 + int(unix.SIGSYS)
 	sigsegv = 128 + int(unix.SIGSEGV)
@@ -32,8 +31,10 @@ func callName(nr uint64) string {
 	return name
 }
 
-// silent is the end of a guest by a call of another ABI.
-var silent = Outcome{Killed, sigsys, ""}
+// foreign is the end of a guest by a call of another interface.
+func foreign(name string) Outcome {
+	return Outcome{Killed, sigsys, "gocat: guest killed by SIGSYS: forbidden system call of the " + name + " interface; rax"}
+}
 
 // System calls of the kernel's uprobes, of which no filter is asked since Linux
 // 6.14 and 6.18 (kernel/seccomp.c).
@@ -50,7 +51,7 @@ const (
 
 // hostileArguments are tried with every system call. No set does harm to a host
 // where nothing protects it: they name no process, file or magic number.
-func hostileArguments(p *guest.Probe) map[string][6]uint64 {
+func hostileArguments(p *guests.Probe) map[string][6]uint64 {
 	const all = ^uint64(0)
 	path := p.Data([]byte("/proc/self/mem\x00"))
 	return map[string][6]uint64{
@@ -71,7 +72,7 @@ func everyCall(s Setting) (all []*Attack) {
 			all = append(all, &Attack{
 				Group: "every system call", Name: fmt.Sprintf("%s (%d) with %s", callName(nr), nr, arguments), Setting: s,
 				Want: wantOfCall(s, nr, arguments),
-				add: func(p *guest.Probe) {
+				add: func(p *guests.Probe) {
 					p.Do(p.Syscall(nr, numbers(hostileArguments(p)[arguments])...))
 				},
 			})
@@ -96,9 +97,9 @@ func wantOfCall(s Setting, nr uint64, arguments string) []Outcome {
 	return want
 }
 
-func numbers(args [6]uint64) (v []guest.Value) {
+func numbers(args [6]uint64) (v []guests.Value) {
 	for _, a := range args {
-		v = append(v, guest.N(a))
+		v = append(v, guests.N(a))
 	}
 	return v
 }
@@ -106,43 +107,45 @@ func numbers(args [6]uint64) (v []guest.Value) {
 // otherEntries has the other ways into the kernel, and numbers that only look
 // like those of other calls.
 func otherEntries(s Setting) (all []*Attack) {
-	add := func(group, name string, want []Outcome, f func(*guest.Probe)) {
+	add := func(group, name string, want []Outcome, f func(*guests.Probe)) {
 		all = append(all, &Attack{Group: group, Name: name, Setting: s, Want: want, add: f})
 	}
 	const bits = "numbers with high bits set"
 	for _, nr := range []uint64{unix.SYS_READ, unix.SYS_WRITE, unix.SYS_GETPID, unix.SYS_EXECVE, unix.SYS_EXIT_GROUP} {
 		for _, bit := range []uint64{1 << 29, 1 << 31, 1<<31 | 1<<29} {
 			add(bits, fmt.Sprintf("%s with %#x", callName(nr), bit), []Outcome{forbidden(nr | bit)},
-				func(p *guest.Probe) { p.Do(p.Syscall(nr|bit, guest.N(1), guest.N(guest.Scratch), guest.N(8))) })
+				func(p *guests.Probe) { p.Do(p.Syscall(nr|bit, guests.N(1), guests.N(guests.Scratch), guests.N(8))) })
 		}
 	}
 	// The kernel looks at 32 bits of the number, so this is the call itself.
 	for _, bit := range []uint64{1 << 32, 1 << 63} {
 		add(bits, fmt.Sprintf("getpid with %#x", bit), []Outcome{forbidden(unix.SYS_GETPID)},
-			func(p *guest.Probe) { p.Do(p.Syscall(unix.SYS_GETPID | bit)) })
+			func(p *guests.Probe) { p.Do(p.Syscall(unix.SYS_GETPID | bit)) })
 	}
-	add(bits, "all ones", []Outcome{silent}, func(p *guest.Probe) { p.Do(p.Syscall(^uint64(0))) })
+	add(bits, "all ones", []Outcome{forbidden(1<<32 - 1)}, func(p *guests.Probe) { p.Do(p.Syscall(^uint64(0))) })
 	step := uint64(1)
 	if s == Strict { // which does not differ here
 		step = 25
 	}
 	for nr := uint64(0); nr < callNumbers; nr += step {
-		add("x32 calls", fmt.Sprintf("x32 call %d", nr), []Outcome{silent},
-			func(p *guest.Probe) { p.Do(p.Syscall(0x40000000|nr, guest.N(1), guest.N(guest.Scratch), guest.N(8))) })
+		add("x32 calls", fmt.Sprintf("x32 call %d", nr), []Outcome{foreign("x32")},
+			func(p *guests.Probe) {
+				p.Do(p.Syscall(0x40000000|nr, guests.N(1), guests.N(guests.Scratch), guests.N(8)))
+			})
 	}
 	for nr := uint64(0); nr < int80Numbers; nr += step {
 		// A kernel without the 32-bit ABI raises a fault.
-		add("int 0x80", fmt.Sprintf("32-bit call %d", nr), []Outcome{silent, {Killed, sigsegv, "SIGSEGV"}},
-			func(p *guest.Probe) { p.Do(p.Int80(nr, guest.N(1), guest.N(guest.Scratch), guest.N(8))) })
+		add("int 0x80", fmt.Sprintf("32-bit call %d", nr), []Outcome{foreign("i386"), {Killed, sigsegv, "SIGSEGV"}},
+			func(p *guests.Probe) { p.Do(p.Int80(nr, guests.N(1), guests.N(guests.Scratch), guests.N(8))) })
 	}
-	dead := []Outcome{silent, {Killed, sigsegv, "SIGSEGV"}, {Killed, sigill, "SIGILL"}}
+	dead := []Outcome{foreign("i386"), {Killed, sigsegv, "SIGSEGV"}, {Killed, sigill, "SIGILL"}}
 	for _, nr := range []uint64{1, 4, 11, 20, 120, 252} {
 		add("sysenter", fmt.Sprintf("sysenter with %d", nr), dead,
-			func(p *guest.Probe) { execute(p, mov(rax, nr), mov(rbp, guest.Scratch+0x100), []byte{0x0f, 0x34}) })
+			func(p *guests.Probe) { execute(p, mov(rax, nr), mov(rbp, guests.Scratch+0x100), []byte{0x0f, 0x34}) })
 	}
 	for what, entry := range map[string][]byte{"int 0x80": {0xcd, 0x80}, "sysenter": {0x0f, 0x34}, "syscall": {0x0f, 0x05}} {
 		for _, nr := range []byte{1, 4, 11, 20, 120, 252} {
-			add("32-bit code", fmt.Sprintf("%s with %d", what, nr), dead, func(p *guest.Probe) {
+			add("32-bit code", fmt.Sprintf("%s with %d", what, nr), dead, func(p *guests.Probe) {
 				at := p.Code(slices.Concat([]byte{0xb8, nr, 0, 0, 0}, entry, []byte{0xf4}))
 				// The kernel's 32-bit user code segment: push 0x23; push at; lretq
 				execute(p, []byte{0x6a, 0x23}, mov(rax, at), []byte{0x50, 0x48, 0xcb})
@@ -152,16 +155,16 @@ func otherEntries(s Setting) (all []*Attack) {
 	for offset, nr := range map[uint64]uint64{0: unix.SYS_GETTIMEOFDAY, 0x400: unix.SYS_TIME, 0x800: unix.SYS_GETCPU} {
 		for _, null := range []bool{false, true} {
 			add("vsyscall page", fmt.Sprintf("%s, null pointer: %v", callName(nr), null),
-				[]Outcome{forbidden(nr), {Killed, sigsegv, "SIGSEGV"}}, func(p *guest.Probe) {
-					p.Do(guest.Step{Code: guest.N(0xffffffffff600000 + offset), DI: guest.N(map[bool]uint64{false: guest.Scratch}[null])})
+				[]Outcome{forbidden(nr), {Killed, sigsegv, "SIGSEGV"}}, func(p *guests.Probe) {
+					p.Do(guests.Step{Code: guests.N(0xffffffffff600000 + offset), DI: guests.N(map[bool]uint64{false: guests.Scratch}[null])})
 				})
 		}
 	}
 	for _, at := range []uint64{0xffffffffff600001, 0xffffffffff600c00, 0xffffffffff601000, 0xffffffffff5ff000} {
 		add("vsyscall page", fmt.Sprintf("jump to %#x", at), []Outcome{{Killed, sigsegv, "SIGSEGV"}},
-			func(p *guest.Probe) { p.Do(p.Execute(guest.N(at))) })
+			func(p *guests.Probe) { p.Do(p.Execute(guests.N(at))) })
 	}
 	add("vsyscall page", "read it", []Outcome{{Killed, sigsegv, "SIGSEGV"}},
-		func(p *guest.Probe) { p.Do(p.Load8(guest.N(0xffffffffff600000))) })
+		func(p *guests.Probe) { p.Do(p.Load8(guests.N(0xffffffffff600000))) })
 	return all
 }

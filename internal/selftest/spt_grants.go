@@ -6,14 +6,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/abi"
+	"gocat/internal/guests"
 )
 
 // grant is a call that a guest may make, and what it may not make of it.
 type grant struct {
 	name    string
 	nr      uint64
-	args    [6]guest.Value
+	args    [6]guests.Value
 	strict  bool // also under the strict profile
 	altered []altered
 }
@@ -22,31 +23,31 @@ type grant struct {
 // one.
 type altered struct {
 	arg  int
-	v    guest.Value
+	v    guests.Value
 	more bool
 }
 
 // fdOff are descriptors that are off a grant, besides those that the guest
 // knows as others of its own: numbers that nothing of the guest's can have, and
 // its own with more bits than the kernel looks at.
-func fdOff(others ...guest.Value) (all []altered) {
+func fdOff(others ...guests.Value) (all []altered) {
 	for _, n := range []uint64{0, 2, 8, 63, 1000, 1 << 31, ^uint64(0), ^uint64(99), 1<<32 - 1} {
-		others = append(others, guest.N(n))
+		others = append(others, guests.N(n))
 	}
 	for _, n := range others {
 		all = append(all, altered{0, n, false})
 	}
 	for _, n := range []uint64{1 << 31, 1 << 32, 1 << 33, 1 << 63, 0xffffffff << 32} {
-		all = append(all, altered{0, guest.N(n), true})
+		all = append(all, altered{0, guests.N(n), true})
 	}
 	return all
 }
 
 // off are other values for an argument that has to be a constant.
 func off(arg int, granted uint64) (all []altered) {
-	for _, n := range []uint64{granted - 1, granted + 1, granted ^ 1, granted | 1<<31, granted | 1<<32, granted | 1<<63, granted << 32, ^granted, ^uint64(0), 0, guest.Scratch} {
+	for _, n := range []uint64{granted - 1, granted + 1, granted ^ 1, granted | 1<<31, granted | 1<<32, granted | 1<<63, granted << 32, ^granted, ^uint64(0), 0, guests.Scratch} {
 		if n != granted {
-			all = append(all, altered{arg, guest.N(n), false})
+			all = append(all, altered{arg, guests.N(n), false})
 		}
 	}
 	return all
@@ -55,73 +56,73 @@ func off(arg int, granted uint64) (all []altered) {
 // past are offsets past the last that is granted.
 func past(arg int, last uint64) (all []altered) {
 	for _, n := range []uint64{last + 1, last + 512, last + 4096, 1 << 31, 1 << 32, 1<<32 | last, 1 << 62, 1 << 63, 1<<63 | last, ^uint64(0), ^uint64(511), ^uint64(4095)} {
-		all = append(all, altered{arg, guest.N(n), false})
+		all = append(all, altered{arg, guests.N(n), false})
 	}
 	return all
 }
 
 // grants returns what a guest with our devices is granted, the same list for each
 // probe: the values are the probe's own.
-func grants(p *guest.Probe) []grant {
-	n := guest.N
-	buf, netA, netB := n(guest.Scratch), n(fdNetA), n(fdNetB)
+func grants(p *guests.Probe) []grant {
+	n := guests.N
+	buf, netA, netB := n(guests.Scratch), n(fdNetA), n(fdNetB)
 	small, large := p.DeviceFD(smallHandle), p.DeviceFD(largeHandle)
-	epoll, timer := guest.EpollFD(), guest.TimerFD()
+	epoll, timer := guests.EpollFD(), guests.TimerFD()
 	var all []grant
-	add := func(name string, nr uint64, strict bool, args []guest.Value, lists ...[]altered) {
+	add := func(name string, nr uint64, strict bool, args []guests.Value, lists ...[]altered) {
 		g := grant{name: name, nr: nr, strict: strict, altered: slices.Concat(lists...)}
 		copy(g.args[:], args)
 		all = append(all, g)
 	}
-	var others []guest.Value // every low number but those of network devices and the console
+	var others []guests.Value // every low number except those of network devices and the console
 	for fd := uint64(3); fd < 24; fd++ {
 		if fd != fdNetA && fd != fdNetB {
 			others = append(others, n(fd))
 		}
 	}
-	for i, fd := range []guest.Value{netA, netB} {
+	for i, fd := range []guests.Value{netA, netB} {
 		name := "ab"[i : i+1]
-		add("read of network device "+name, unix.SYS_READ, true, []guest.Value{fd, buf, n(64)}, fdOff(append(others, n(1))...))
-		add("write to network device "+name, unix.SYS_WRITE, true, []guest.Value{fd, buf, n(64)}, fdOff(others...))
+		add("read of network device "+name, unix.SYS_READ, true, []guests.Value{fd, buf, n(64)}, fdOff(append(others, n(1))...))
+		add("write to network device "+name, unix.SYS_WRITE, true, []guests.Value{fd, buf, n(64)}, fdOff(others...))
 	}
-	add("write on the console", unix.SYS_WRITE, true, []guest.Value{n(1), buf, n(0)}, fdOff(others...))
+	add("write on the console", unix.SYS_WRITE, true, []guests.Value{n(1), buf, n(0)}, fdOff(others...))
 	for _, call := range []struct {
 		name string
 		nr   uint64
 	}{{"read", unix.SYS_PREAD64}, {"write", unix.SYS_PWRITE64}} {
 		for _, d := range []struct {
 			name        string
-			fd, other   guest.Value
+			fd, other   guests.Value
 			block, size uint64
 		}{{"small", small, large, smallBlock, smallSize}, {"large", large, small, largeBlock, largeSize}} {
-			// The disk is to stay as it is: what is read is written.
-			add(call.name+" of block device "+d.name, call.nr, true, []guest.Value{d.fd, buf, n(d.block), n(d.size - d.block)},
+			// The disk must stay unchanged: each write stores what was just
+			// read.
+			add(call.name+" of block device "+d.name, call.nr, true, []guests.Value{d.fd, buf, n(d.block), n(d.size - d.block)},
 				fdOff(n(1), netA, netB, epoll, timer, d.other), off(2, d.block), past(3, d.size-d.block))
 		}
 	}
-	add("waiting", unix.SYS_EPOLL_PWAIT, true, []guest.Value{epoll, buf, n(1), n(0), n(0), n(8)},
+	add("waiting", unix.SYS_EPOLL_PWAIT, true, []guests.Value{epoll, buf, n(1), n(0), n(0), n(8)},
 		fdOff(n(1), netA, netB, small, large, timer), off(4, 0))
-	add("setting the timer", unix.SYS_TIMERFD_SETTIME, false, []guest.Value{timer, n(unix.TFD_TIMER_ABSTIME), n(guest.Scratch + 128), n(0)},
+	add("setting the timer", unix.SYS_TIMERFD_SETTIME, false, []guests.Value{timer, n(unix.TFD_TIMER_ABSTIME), n(guests.Scratch + 128), n(0)},
 		fdOff(n(1), netA, netB, small, large, epoll), off(1, unix.TFD_TIMER_ABSTIME), off(3, 0))
 	var clocks, codes []altered
 	for _, c := range []uint64{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 1 << 31, 1 << 32, 1<<32 | 1, 1<<63 | 1, ^uint64(0), ^uint64(5)} {
 		clocks = append(clocks, altered{0, n(c), false})
 	}
-	const setFS = 0x1002
 	for _, c := range []uint64{0x1001, 0x1003, 0x1004, 0x1011, 0x1012, 0x1021, 0x1022, 0x1023, 0x1024, 0x1025, 0x2001, 0x2002, 0x2003,
-		0x4001, 0x4002, 0x4003, 0x5001, 0x5002, 0x5003, 0x5004, 0x5005, 1<<32 | setFS, 1<<63 | setFS, setFS << 32, 0, ^uint64(0)} {
+		0x4001, 0x4002, 0x4003, 0x5001, 0x5002, 0x5003, 0x5004, 0x5005, 1<<32 | abi.ArchSetFS, 1<<63 | abi.ArchSetFS, abi.ArchSetFS << 32, 0, ^uint64(0)} {
 		codes = append(codes, altered{0, n(c), false})
 	}
-	add("the monotonic clock", unix.SYS_CLOCK_GETTIME, false, []guest.Value{n(unix.CLOCK_MONOTONIC), buf}, clocks)
-	add("the wall clock", unix.SYS_CLOCK_GETTIME, false, []guest.Value{n(unix.CLOCK_REALTIME), buf})
-	add("thread-local storage", unix.SYS_ARCH_PRCTL, false, []guest.Value{n(setFS), buf}, codes)
+	add("the monotonic clock", unix.SYS_CLOCK_GETTIME, false, []guests.Value{n(unix.CLOCK_MONOTONIC), buf}, clocks)
+	add("the wall clock", unix.SYS_CLOCK_GETTIME, false, []guests.Value{n(unix.CLOCK_REALTIME), buf})
+	add("thread-local storage", unix.SYS_ARCH_PRCTL, false, []guests.Value{n(abi.ArchSetFS), buf}, codes)
 	return all
 }
 
 // mutations has every granted call as it is granted, which comes back, and with
 // each argument off its grant.
 func mutations(s Setting) (all []*Attack) {
-	allGrants := grants(guest.NewProbe(s.Target(), manifest(s)...))
+	allGrants := grants(guests.NewProbe(s.Target(), manifest(s)...))
 	for i := range allGrants {
 		g := &allGrants[i]
 		want := Outcome{Nothing, cameBack, ""}
@@ -130,7 +131,7 @@ func mutations(s Setting) (all []*Attack) {
 		}
 		all = append(all, &Attack{
 			Group: "calls as granted", Name: g.name, Setting: s, Want: []Outcome{want},
-			add: func(p *guest.Probe) {
+			add: func(p *guests.Probe) {
 				g := grants(p)[i]
 				if g.nr == unix.SYS_PWRITE64 {
 					p.Do(p.Syscall(unix.SYS_PREAD64, g.args[:]...).Equals(g.args[2], 3))
@@ -147,7 +148,7 @@ func mutations(s Setting) (all []*Attack) {
 				Group: "granted calls, each argument off its grant", Setting: s,
 				Name: fmt.Sprintf("%s: argument %d, alteration %d (%#x %s)", g.name, m.arg+1, j, m.v.N, how),
 				Want: []Outcome{forbidden(g.nr)},
-				add: func(p *guest.Probe) {
+				add: func(p *guests.Probe) {
 					g := grants(p)[i]
 					m := g.altered[j]
 					v := m.v

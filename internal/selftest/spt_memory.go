@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -25,7 +25,7 @@ const (
 	sptPlan  = 0x30000 // what gocat's start left
 	text     = image.MinAddr
 	rodata   = image.MinAddr + 0x1000
-	heap     = guest.Scratch + guest.ScratchSize
+	heap     = guests.Scratch + guests.ScratchSize
 	taskEnd  = 0x7ffffffff000 // of user addresses (TASK_SIZE_MAX)
 )
 
@@ -37,39 +37,39 @@ var segfault = Outcome{Killed, sigsegv, "gocat: guest killed by SIGSEGV: memory 
 var protection = Outcome{Killed, sigsegv, "gocat: guest killed by SIGSEGV: privileged instruction or non-canonical address"}
 
 func sptMemory(s Setting) (all []*Attack) {
-	add := func(group, name string, want Outcome, f func(*guest.Probe)) *Attack {
+	add := func(group, name string, want Outcome, f func(*guests.Probe)) *Attack {
 		a := &Attack{Group: group, Name: name, Setting: s, Want: []Outcome{want}, add: f}
 		all = append(all, a)
 		return a
 	}
-	n := guest.N
+	n := guests.N
 	for _, at := range []uint64{text, text + 0x800, rodata, rodata + 0x800, sptStart, sptStart + 0x800, sptTexts, sptTexts + 0x1000} {
-		add("writing text and constants", fmt.Sprintf("write to %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Store8(n(at), n(0xc3))) })
+		add("writing text and constants", fmt.Sprintf("write to %#x", at), segfault, func(p *guests.Probe) { p.Do(p.Store8(n(at), n(0xc3))) })
 	}
-	for _, at := range []uint64{rodata, guest.Scratch, heap, memEnd / 2, memEnd - 64, sptBoot, sptLine, sptLine + 0x2000, sptTexts, sptPlan, sptPlan + 0x60000} {
-		add("executing data", fmt.Sprintf("jump to %#x", at), segfault, func(p *guest.Probe) {
+	for _, at := range []uint64{rodata, guests.Scratch, heap, memEnd / 2, memEnd - 64, sptBoot, sptLine, sptLine + 0x2000, sptTexts, sptPlan, sptPlan + 0x60000} {
+		add("executing data", fmt.Sprintf("jump to %#x", at), segfault, func(p *guests.Probe) {
 			if at > rodata || at == sptLine || at == sptBoot {
 				p.Do(p.Store8(n(at), n(0xc3)))
 			}
 			p.Do(p.Execute(n(at)))
 		})
 	}
-	for _, at := range []uint64{rodata, guest.Scratch, heap, memEnd - 64, sptBoot, sptLine, sptTexts} {
+	for _, at := range []uint64{rodata, guests.Scratch, heap, memEnd - 64, sptBoot, sptLine, sptTexts} {
 		add("executing data", fmt.Sprintf("jump to %#x where reading implies executing", at), segfault,
-			func(p *guest.Probe) { p.Do(p.Execute(n(at))) }).personality = readImpliesExec
+			func(p *guests.Probe) { p.Do(p.Execute(n(at))) }).personality = readImpliesExec
 	}
 	for at := uint64(0); at < sptStart; at += 0xfff {
-		add("page zero", fmt.Sprintf("read %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Load8(n(at))) })
-		add("page zero", fmt.Sprintf("write %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Store8(n(at), n(1))) })
+		add("page zero", fmt.Sprintf("read %#x", at), segfault, func(p *guests.Probe) { p.Do(p.Load8(n(at))) })
+		add("page zero", fmt.Sprintf("write %#x", at), segfault, func(p *guests.Probe) { p.Do(p.Store8(n(at), n(1))) })
 	}
-	add("page zero", "jump to it", Outcome{Killed, sigsegv, "gocat: guest killed by SIGSEGV"}, func(p *guest.Probe) { p.Do(p.Execute(n(0))) })
+	add("page zero", "jump to it", Outcome{Killed, sigsegv, "gocat: guest killed by SIGSEGV"}, func(p *guests.Probe) { p.Do(p.Execute(n(0))) })
 	for _, at := range []uint64{memEnd, memEnd + 1<<20, 1 << 32, 0x555555554000, 0x7ffff7fc1000, taskEnd - 1, taskEnd, 0xffffffff81000000, 0xffff888000000000} {
-		add("memory of others", fmt.Sprintf("read %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Load8(n(at))) })
-		add("memory of others", fmt.Sprintf("write %#x", at), segfault, func(p *guest.Probe) { p.Do(p.Store8(n(at), n(1))) })
+		add("memory of others", fmt.Sprintf("read %#x", at), segfault, func(p *guests.Probe) { p.Do(p.Load8(n(at))) })
+		add("memory of others", fmt.Sprintf("write %#x", at), segfault, func(p *guests.Probe) { p.Do(p.Store8(n(at), n(1))) })
 	}
 	for _, at := range []uint64{1 << 47, 1 << 63, 0x8000ffffffffffff} {
-		add("non-canonical addresses", fmt.Sprintf("read %#x", at), protection, func(p *guest.Probe) { p.Do(p.Load8(n(at))) })
-		add("non-canonical addresses", fmt.Sprintf("write %#x", at), protection, func(p *guest.Probe) { p.Do(p.Store8(n(at), n(1))) })
+		add("non-canonical addresses", fmt.Sprintf("read %#x", at), protection, func(p *guests.Probe) { p.Do(p.Load8(n(at))) })
+		add("non-canonical addresses", fmt.Sprintf("write %#x", at), protection, func(p *guests.Probe) { p.Do(p.Store8(n(at), n(1))) })
 	}
 	all = append(all, caller(s)...)
 	return append(all, hunts(s)...)
@@ -81,29 +81,29 @@ func caller(s Setting) (all []*Attack) {
 	pid := uint64(os.Getpid())
 	for name, c := range map[string]struct {
 		nr   uint64
-		args func(p *guest.Probe) []uint64
+		args func(p *guests.Probe) []uint64
 	}{
-		"write its memory": {unix.SYS_PROCESS_VM_WRITEV, func(p *guest.Probe) []uint64 {
+		"write its memory": {unix.SYS_PROCESS_VM_WRITEV, func(p *guests.Probe) []uint64 {
 			local := p.Data(words(text, callerSize))
 			return []uint64{pid, local, 1, p.Data(words(at, callerSize)), 1, 0}
 		}},
-		"read its memory": {unix.SYS_PROCESS_VM_READV, func(p *guest.Probe) []uint64 {
-			return []uint64{pid, p.Data(words(guest.Scratch, callerSize)), 1, p.Data(words(at, callerSize)), 1, 0}
+		"read its memory": {unix.SYS_PROCESS_VM_READV, func(p *guests.Probe) []uint64 {
+			return []uint64{pid, p.Data(words(guests.Scratch, callerSize)), 1, p.Data(words(at, callerSize)), 1, 0}
 		}},
-		"trace it":             {unix.SYS_PTRACE, func(*guest.Probe) []uint64 { return []uint64{unix.PTRACE_SEIZE, pid} }},
-		"signal it":            {unix.SYS_KILL, func(*guest.Probe) []uint64 { return []uint64{pid, 0} }},
-		"signal its threads":   {unix.SYS_TGKILL, func(*guest.Probe) []uint64 { return []uint64{pid, pid, 0} }},
-		"open it":              {unix.SYS_PIDFD_OPEN, func(*guest.Probe) []uint64 { return []uint64{pid, 0} }},
-		"take its descriptors": {unix.SYS_PIDFD_GETFD, func(*guest.Probe) []uint64 { return []uint64{3, 0, 0} }},
-		"compare with it":      {unix.SYS_KCMP, func(*guest.Probe) []uint64 { return []uint64{pid, pid, 0, 0, 0} }},
-		"change its limits":    {unix.SYS_PRLIMIT64, func(*guest.Probe) []uint64 { return []uint64{pid, unix.RLIMIT_NOFILE, 0, guest.Scratch} }},
+		"trace it":             {unix.SYS_PTRACE, func(*guests.Probe) []uint64 { return []uint64{unix.PTRACE_SEIZE, pid} }},
+		"signal it":            {unix.SYS_KILL, func(*guests.Probe) []uint64 { return []uint64{pid, 0} }},
+		"signal its threads":   {unix.SYS_TGKILL, func(*guests.Probe) []uint64 { return []uint64{pid, pid, 0} }},
+		"open it":              {unix.SYS_PIDFD_OPEN, func(*guests.Probe) []uint64 { return []uint64{pid, 0} }},
+		"take its descriptors": {unix.SYS_PIDFD_GETFD, func(*guests.Probe) []uint64 { return []uint64{3, 0, 0} }},
+		"compare with it":      {unix.SYS_KCMP, func(*guests.Probe) []uint64 { return []uint64{pid, pid, 0, 0, 0} }},
+		"change its limits":    {unix.SYS_PRLIMIT64, func(*guests.Probe) []uint64 { return []uint64{pid, unix.RLIMIT_NOFILE, 0, guests.Scratch} }},
 	} {
 		all = append(all, &Attack{
 			Group: "the process that started it", Name: name, Setting: s, Want: []Outcome{forbidden(c.nr)},
-			add: func(p *guest.Probe) {
-				var args []guest.Value
+			add: func(p *guests.Probe) {
+				var args []guests.Value
 				for _, v := range c.args(p) {
-					args = append(args, guest.N(v))
+					args = append(args, guests.N(v))
 				}
 				p.Do(p.Syscall(c.nr, args...))
 			},
@@ -119,7 +119,7 @@ func hunts(s Setting) (all []*Attack) {
 	done := []Outcome{{Nothing, cameBack, ""}}
 	add := func(name string, code []byte) *Attack {
 		a := &Attack{Group: "hunting stack, vdso and tender", Name: name, Setting: s, Want: done,
-			add: func(p *guest.Probe) { execute(p, code) }}
+			add: func(p *guests.Probe) { execute(p, code) }}
 		all = append(all, a)
 		return a
 	}
@@ -144,7 +144,7 @@ func hunts(s Setting) (all []*Attack) {
 		return nil
 	}
 	a = add("wait to be looked at from outside", nil)
-	a.add = func(p *guest.Probe) { forever(p) }
+	a.add = func(p *guests.Probe) { forever(p) }
 	a.Want, a.endless, a.look, a.check = []Outcome{{Stopped, 128 + int(unix.SIGTERM), ""}}, true, sptMaps, printedBegun
 	return all
 }

@@ -11,7 +11,10 @@ type Table struct {
 	Settings []Setting
 	Rows     []*Row
 	Failures []Result // in the order in which they came
-	Tried    int
+	// NotStarted are attacks whose guests gocat did not run. They are among those
+	// tried, and neither stopped nor not.
+	NotStarted []Result
+	Tried      int
 }
 
 // Row is one kind of attack.
@@ -23,6 +26,7 @@ type Row struct {
 // Cell counts attacks of one kind on one setting.
 type Cell struct {
 	Tried, Failed int
+	NotStarted    int
 	Words         map[string]int // of the outcomes of those that were stopped
 }
 
@@ -50,6 +54,11 @@ func (t *Table) Add(r Result) {
 	t.Tried++
 	c := &t.row(r.Group).Cells[r.Setting]
 	c.Tried++
+	if r.NotStarted {
+		c.NotStarted++
+		t.NotStarted = append(t.NotStarted, r)
+		return
+	}
 	if r.Err != nil {
 		c.Failed++
 		t.Failures = append(t.Failures, r)
@@ -68,6 +77,9 @@ func (c Cell) String() string {
 		if n := c.Words[word]; n > 0 {
 			all = append(all, fmt.Sprintf("%d %s", n, word))
 		}
+	}
+	if c.NotStarted > 0 {
+		all = append(all, fmt.Sprintf("%d not started", c.NotStarted))
 	}
 	if c.Failed > 0 {
 		all = append(all, fmt.Sprintf("%d NOT STOPPED", c.Failed))

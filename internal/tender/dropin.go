@@ -18,6 +18,7 @@ import (
 type DropIn struct {
 	Prog   string // as invoked, without directories
 	Target image.Target
+	Debug  bool // Solo5's debugging tender
 }
 
 // DropInFor returns the tender that argv0 names, if it names one.
@@ -25,9 +26,11 @@ func DropInFor(argv0 string) (DropIn, bool) {
 	prog := base(argv0)
 	switch prog {
 	case "solo5-spt":
-		return DropIn{prog, image.SPT}, true
+		return DropIn{Prog: prog, Target: image.SPT}, true
 	case "solo5-hvt":
-		return DropIn{prog, image.HVT}, true
+		return DropIn{Prog: prog, Target: image.HVT}, true
+	case "solo5-hvt-debug":
+		return DropIn{Prog: prog, Target: image.HVT, Debug: true}, true
 	}
 	return DropIn{}, false
 }
@@ -37,55 +40,79 @@ func DropInFor(argv0 string) (DropIn, bool) {
 type dropInOption struct {
 	prefix, value, help string
 	target              image.Target // 0: of all
+	debug               bool         // of the debugging tender alone
 	set                 func(*Options, string) error
 }
 
 var dropInOptions = [...]dropInOption{
-	{"--mem=", "MB", "guest memory in megabytes (default 512)", 0, func(o *Options, v string) error {
-		if o.setMemory(v) != nil {
+	{"--mem=", "MB", "guest memory in megabytes (default 512)", 0, false, func(o *Options, v string) error {
+		if strings.Trim(v, "0123456789") != "" || o.setMemory(v) != nil { // without a unit
 			return errMem
 		}
 		return nil
 	}},
-	{"--net:", "NAME=IFACE|@FD", "attach tap IFACE or descriptor FD as network NAME", 0, func(o *Options, v string) error {
+	{"--net:", "NAME=IFACE|@FD", "attach tap IFACE or descriptor FD as network NAME", 0, false, func(o *Options, v string) error {
 		return o.Devices.SetNet(v)
 	}},
-	{"--net-mac:", "NAME=MAC", "address of network NAME", 0, func(o *Options, v string) error {
+	{"--net-mac:", "NAME=MAC", "address of network NAME", 0, false, func(o *Options, v string) error {
 		return o.Devices.SetNetMAC(v)
 	}},
-	{"--block:", "NAME=PATH", "attach file or block device PATH as block storage NAME", 0, func(o *Options, v string) error {
+	{"--block:", "NAME=PATH", "attach file or block device PATH as block storage NAME", 0, false, func(o *Options, v string) error {
 		return o.Devices.SetBlock(v)
 	}},
-	{"--block-sector-size:", "NAME=BYTES", "sector size of block storage NAME (default 512)", 0, func(o *Options, v string) error {
+	{"--block-sector-size:", "NAME=BYTES", "sector size of block storage NAME (default 512)", 0, false, func(o *Options, v string) error {
 		return o.Devices.SetBlockSectorSize(v)
 	}},
-	{"--x-exec-heap", "", "make heap and stack executable (dangerous)", image.SPT, func(o *Options, _ string) error {
+	{"--x-exec-heap", "", "make heap and stack executable (dangerous)", image.SPT, false, func(o *Options, _ string) error {
 		o.ExecHeap = true
 		return nil
 	}},
-	{"--no-net-ring", "", "do not offer the network ring", image.HVT, func(o *Options, _ string) error {
+	{"--no-net-ring", "", "do not offer the network ring", image.HVT, false, func(o *Options, _ string) error {
 		o.NetRing = false
 		return nil
 	}},
+	{"--gdb", "", "wait for gdb on the loopback interface", image.HVT, true, func(o *Options, _ string) error {
+		if o.GDB == "" {
+			o.GDB = ":1234"
+		}
+		return nil
+	}},
+	{"--gdb-port=", "N", "wait for gdb on this port (default 1234)", image.HVT, true, func(o *Options, v string) error {
+		if port, err := strconv.ParseUint(v, 10, 16); err != nil || port == 0 {
+			return fmt.Errorf("%q: want a port from 1 to 65535", v)
+		}
+		o.GDB = ":" + v
+		return nil
+	}},
+	{"--dumpcore=", "DIR", "write a core file to DIR when the guest aborts or faults", image.HVT, true, (*Options).setDumpCore},
+	{debugFD, "FD", "", image.HVT, true, func(o *Options, v string) (err error) {
+		o.Debug, err = watchedFD(v)
+		return err
+	}},
 }
 
+// debugFD is the option with which gocat starts the debugging tender's guest.
+const debugFD = "--debug-fd="
+
 // has reports whether the tender has the option.
-func (d DropIn) has(opt *dropInOption) bool { return opt.target == 0 || opt.target == d.Target }
+func (d DropIn) has(opt *dropInOption) bool {
+	return (opt.target == 0 || opt.target == d.Target) && (!opt.debug || d.Debug)
+}
 
 // errMem is the one mistake that Solo5's tenders answer without their usage.
 var errMem = errors.New("--mem")
 
 // Main runs the tender with its arguments. The process ends with the guest, so
-// Main returns only when there is none, with the exit status.
-func (d DropIn) Main(args []string) int {
-	status, err := d.run(args)
+// Main returns only when there is none, or it was supervised, with the exit status.
+func (d DropIn) Main(args []string, supervise Supervisor) int {
+	status, err := d.run(args, supervise)
 	if err != nil {
 		return d.fail(err)
 	}
 	return status
 }
 
-func (d DropIn) run(args []string) (status int, err error) {
+func (d DropIn) run(args []string, supervise Supervisor) (status int, err error) {
 	operand := 0
 	for ; operand < len(args) && strings.HasPrefix(args[operand], "-"); operand++ {
 		switch args[operand] {
@@ -135,15 +162,16 @@ func (d DropIn) run(args []string) (status int, err error) {
 			return d.usage(), nil
 		}
 	}
-	err = g.Run()
+	status, err = g.run(supervise)
 	var missing *device.NotAttachedError
 	if errors.As(err, &missing) {
-		for _, line := range missing.Lines() {
-			d.warn(line)
+		for _, m := range missing.Devices {
+			d.warn("Device '" + m.Name + "' of type " + m.Type.String() + " declared but not attached.")
 		}
+		d.warn("All declared devices must be attached. See --help for syntax.")
 		return 1, nil
 	}
-	return 0, err
+	return status, err
 }
 
 var errUnknown = errors.New("unknown option")
@@ -165,7 +193,7 @@ func (d DropIn) fail(err error) int {
 	return 1
 }
 
-func (d DropIn) warn(message string) { say(d.Prog + ": " + oneLine(message) + "\n") }
+func (d DropIn) warn(message string) { say(d.Prog + ": " + OneLine(message) + "\n") }
 
 // usage prints how to call the tender and returns the status 1, with which
 // Solo5's end even when asked for it.
@@ -174,7 +202,7 @@ func (d DropIn) usage() int {
 		"KERNEL is a unikernel built for " + d.Prog + ", ARGS are the unikernel's own.\n" +
 		"This is gocat (see gocat --help), which takes Solo5's options here:\n"
 	for i := range dropInOptions {
-		if opt := &dropInOptions[i]; d.has(opt) {
+		if opt := &dropInOptions[i]; d.has(opt) && opt.help != "" {
 			text += "    " + opt.prefix + opt.value + " (" + opt.help + ")\n"
 		}
 	}
@@ -186,11 +214,11 @@ func (d DropIn) usage() int {
 func say(s string) { unix.Write(2, []byte(s)) }
 
 // Say prints a message on standard error, in one line.
-func Say(message string) { say(oneLine(message) + "\n") }
+func Say(message string) { say(OneLine(message) + "\n") }
 
-// oneLine makes a message safe for one line of a terminal: file names and
+// OneLine makes a message safe for one line of a terminal: file names and
 // arguments in it may hold anything.
-func oneLine(s string) string {
+func OneLine(s string) string {
 	clean := func(r rune) bool { return r >= ' ' && (r < 0x7f || r > 0x9f) }
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
 		return s

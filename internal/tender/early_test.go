@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"testing"
 
-	"gocat/guest"
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/raw"
 	"gocat/internal/testhost"
@@ -19,7 +19,7 @@ import (
 func TestEarlyAllocates(t *testing.T) {
 	// The arena holds pointers that the garbage collector does not see.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	b, err := guest.Cat(image.SPT, guest.Simple)
+	b, err := guests.Cat(image.SPT, guests.Simple)
 	if err != nil {
 		t.Fatal(err)
 	}

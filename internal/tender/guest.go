@@ -2,19 +2,17 @@ package tender
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"gocat/guest"
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/internal/raw"
-	"gocat/seccomp"
-	"gocat/spt"
+	"gocat/kvmhvt"
 )
 
 // Guest is a loaded image. Close it after use.
@@ -24,15 +22,17 @@ type Guest struct {
 	File  io.ReaderAt  // the image's bytes
 	Name  string       // for messages and as process name
 	bytes bytes.Reader // File, of a bundled guest
-	file  file         // File, of others
+	file  raw.File     // File, of others
 }
 
 // Load opens and parses the invocation's image, or makes the bundled cat's.
 func (inv *Invocation) Load() (*Guest, error) {
 	g := raw.New[Guest]()
-	g.Invocation, g.file.fd = inv, -1
+	g.Invocation, g.file.FD = inv, -1
 	var err error
-	if inv.Kernel == "" {
+	if inv.sealed != nil {
+		err = g.parseSealed()
+	} else if inv.Kernel == "" {
 		err = g.bundled()
 	} else {
 		err = g.open()
@@ -50,9 +50,9 @@ func (inv *Invocation) Load() (*Guest, error) {
 
 // Close releases the image's file.
 func (g *Guest) Close() {
-	if g.file.fd >= 0 {
-		raw.Close(g.file.fd)
-		g.file.fd = -1
+	if g.file.FD >= 0 {
+		raw.Close(g.file.FD)
+		g.file.FD = -1
 	}
 }
 
@@ -61,7 +61,7 @@ func (g *Guest) bundled() error {
 	if target == 0 {
 		target = image.SPT
 	}
-	b, err := guest.Cat(target, g.Variant)
+	b, err := guests.Cat(target, g.Variant)
 	if err != nil {
 		return err
 	}
@@ -76,13 +76,16 @@ var bundledArgs = [...]string{"--solo5:quiet", "-l", "netif:quiet"}
 
 func (g *Guest) open() error {
 	var err error
-	// O_NONBLOCK: a FIFO without a writer must not hang.
-	g.file.fd, err = raw.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
+	if given := g.Options.File; given != kvmhvt.NoFD {
+		g.file.FD, err = raw.Fcntl(given, unix.F_DUPFD_CLOEXEC, 3)
+	} else { // O_NONBLOCK: a FIFO without a writer must not hang
+		g.file.FD, err = raw.Open(g.Kernel, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: could not open: %w", g.Kernel, err)
 	}
 	var st unix.Stat_t
-	if err := raw.Fstat(g.file.fd, &st); err != nil {
+	if err := raw.Fstat(g.file.FD, &st); err != nil {
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -91,6 +94,9 @@ func (g *Guest) open() error {
 	g.File = &g.file
 	g.Image, err = image.Parse(g.File)
 	if err != nil {
+		if _, no := ReadSealed(g.File); no == nil {
+			return fmt.Errorf("%s: a sealed guest is no image, but a program: run it itself", g.Kernel)
+		}
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
 	g.Name = base(g.Kernel)
@@ -103,123 +109,35 @@ func (g *Guest) open() error {
 // base returns the last element of the path of a file.
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// file is an io.ReaderAt on a descriptor that it does not own.
-type file struct{ fd int }
-
-func (f *file) ReadAt(b []byte, off int64) (int, error) {
-	n := 0
-	for n < len(b) {
-		k, err := raw.Pread(f.fd, b[n:], off+int64(n))
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			return n, io.EOF
-		}
-		n += k
-	}
-	return n, nil
-}
-
-// Backend tends the guests of one target with their attached devices.
-type Backend struct {
-	// Before, unless nil, is called before anything is attached.
-	Before func(*Guest) error
-	Run    func(*Guest, *device.Set) error // ends the process; returns only on error
-	Policy func(*Guest, *device.Set) (*seccomp.Policy, error)
-}
-
-// HVT is the backend of hvt guests. Package gocat/internal/hvt sets it when it
-// is initialised, so early there is none.
-var HVT Backend
-
-var errNoHVT = errors.New("no backend for hvt guests")
-
-func (g *Guest) backend() (Backend, error) {
-	if g.Image.Target == image.SPT {
-		return Backend{Run: runSPT, Policy: policySPT}, nil
-	}
-	if HVT.Run == nil {
-		return Backend{}, errNoHVT
-	}
-	return HVT, nil
-}
-
 // Run runs the guest. The process ends with it: an spt guest replaces the
 // process, and the tender of an hvt guest is confined until it exits. So Run
 // returns only on error.
 func (g *Guest) Run() error {
-	b, err := g.backend()
-	if err != nil {
-		return err
-	}
-	if b.Before != nil {
-		if err := b.Before(g); err != nil {
-			return err
-		}
+	g.Devices.Guest = g.Name
+	if g.Verbose {
+		g.Devices.Say = Say
 	}
 	set, err := device.Attach(g.Image.Manifest, &g.Devices)
 	if err != nil {
-		return err
+		return g.Mend(err)
 	}
 	defer set.Close()
-	return b.Run(g, set)
+	if g.Image.Target == image.HVT {
+		return g.Mend(runHVT(g, set))
+	}
+	return g.Mend(runSPT(g, set))
 }
 
 // Map maps the image's file for reading, nil if that is impossible. The file may
 // become shorter meanwhile, and then reading faults. The mapping stays.
 func (g *Guest) Map() []byte {
 	var st unix.Stat_t
-	if g.file.fd < 0 || unix.Fstat(g.file.fd, &st) != nil || st.Size <= 0 {
+	if g.file.FD < 0 || raw.Fstat(g.file.FD, &st) != nil || st.Size <= 0 {
 		return nil
 	}
-	b, err := unix.Mmap(g.file.fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	b, err := raw.MmapFile(g.file.FD, int(st.Size))
 	if err != nil {
 		return nil
 	}
 	return b
-}
-
-func runSPT(g *Guest, set *device.Set) error {
-	c, err := g.SPT(set)
-	if err != nil {
-		return err
-	}
-	return spt.Run(c)
-}
-
-func policySPT(g *Guest, set *device.Set) (*seccomp.Policy, error) {
-	c, err := g.SPT(set)
-	if err != nil {
-		return nil, err
-	}
-	return spt.Policy(c)
-}
-
-// SPT returns the spt backend's configuration of the guest with its devices.
-func (g *Guest) SPT(set *device.Set) (*spt.Config, error) {
-	if g.EOF == device.EOFAgain {
-		return nil, fmt.Errorf("--eof=again: an spt guest reads its descriptors itself and sees their end; only --backend=hvt can hide it")
-	}
-	if d := &defaults; g.CPL != d.CPL || g.NetRing != d.NetRing || g.Confine != d.Confine {
-		return nil, fmt.Errorf("--cpl, --net-ring and --confine are for hvt guests; %s is built for spt", g.Name)
-	}
-	c := raw.New[spt.Config]()
-	*c = spt.Config{
-		Image:       g.Image,
-		Manifest:    g.Image.Manifest,
-		File:        g.File,
-		Memory:      g.Memory,
-		Devices:     set.Devices,
-		Args:        g.CommandLine(),
-		Name:        g.Name,
-		Strict:      g.Profile == ProfileStrict || g.Profile == ProfileDefault && g.Kernel == "",
-		QuietFaults: g.QuietFaults,
-		ExecHeap:    g.ExecHeap,
-		Isolate:     g.Isolation(),
-	}
-	return c, nil
 }

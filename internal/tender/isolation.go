@@ -5,15 +5,15 @@ import (
 	"gocat/internal/isolate"
 )
 
-// Isolation returns how the guest is to be isolated. The host is only looked at
-// where somebody may want to know why a layer does not hold.
+// Isolation returns how to isolate the guest. It examines the host only where
+// somebody may want to know why a layer is not in effect.
 func (g *Guest) Isolation() isolate.Config {
 	c := g.Isolate
 	c.Cheap = isolate.CheapHVT
 	if g.Image.Target == image.SPT {
 		c.Cheap = isolate.CheapSPT
 	}
-	c.Report = g.Verbose
+	c.Report, c.Option = g.Verbose, "--"
 	if c.Report || c.Mode == isolate.Full || c.Require != 0 {
 		c.Host = isolate.ThisHost("")
 	}

@@ -18,6 +18,11 @@ type Invocation struct {
 	*Options
 	Kernel string   // path of the image; "" for the bundled cat
 	Args   []string // the guest's
+
+	given  []string // the options that were given, as --NAME=VALUE; early not known
+	sealed []byte   // the image, of a sealed guest
+	own    int      // how many of Args a sealed guest was started with
+	warm   []byte   // what a sealed guest was, of one that has run before
 }
 
 // Parse reads [OPTION ...] [--] [KERNEL [ARG ...]]. Options end at the first
@@ -43,7 +48,7 @@ func Parse(args []string, table []Option) (*Invocation, error) {
 		opt, ok := find(table, name, strings.HasPrefix(arg, "--"))
 		switch {
 		case !ok || hasDev && !opt.Named:
-			return nil, fmt.Errorf("unknown option %s: see --help", arg)
+			return nil, UnknownOption(arg, names(table), "")
 		case opt.Arg == "" && hasValue:
 			return nil, fmt.Errorf("option %s takes no value", arg)
 		case hasDev && !hasValue:
@@ -69,11 +74,31 @@ func Parse(args []string, table []Option) (*Invocation, error) {
 		return nil, err
 	}
 	for _, s := range settings {
+		if !raw.Early() {
+			inv.given = append(inv.given, s.opt.spell(s.value))
+		}
 		if err := s.opt.Set(inv.Options, s.value); err != nil {
 			return nil, fmt.Errorf("--%s: %w", s.opt.Name, err)
 		}
 	}
 	return inv, nil
+}
+
+// names returns the names of options.
+func names(table []Option) []string {
+	all := make([]string, len(table))
+	for i := range table {
+		all[i] = table[i].Name
+	}
+	return all
+}
+
+// spell returns the option as it is given.
+func (o *Option) spell(value string) string {
+	if o.Arg == "" {
+		return "--" + o.Name
+	}
+	return "--" + o.Name + "=" + value
 }
 
 // find returns the option called name, or, for a single dash, with the letter
@@ -94,17 +119,30 @@ func (o *Options) bundledDefaults() error {
 }
 
 // CommandLine joins the guest's arguments with single spaces, as Solo5's
-// tenders do; with --quote those that a guest would split are quoted.
+// tenders do; with --quote those that a guest would split are quoted. It is a
+// copy of its own.
 func (inv *Invocation) CommandLine() string {
 	if !inv.Quote {
 		return raw.Join(inv.Args, " ")
 	}
-	quoted := make([]string, len(inv.Args))
-	for i, arg := range inv.Args {
+	quoted := raw.Slice[string](0, len(inv.Args))
+	for _, arg := range inv.Args {
 		if arg == "" || strings.ContainsAny(arg, " \t\n\"'\\") {
-			arg = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(arg) + `"`
+			arg = quote(arg)
 		}
-		quoted[i] = arg
+		quoted = append(quoted, arg)
 	}
-	return strings.Join(quoted, " ")
+	return raw.Join(quoted, " ")
+}
+
+// quote puts an argument between double quotes.
+func quote(arg string) string {
+	b := append(raw.Slice[byte](0, 2*len(arg)+2), '"')
+	for i := range len(arg) {
+		if arg[i] == '\\' || arg[i] == '"' {
+			b = append(b, '\\')
+		}
+		b = append(b, arg[i])
+	}
+	return raw.String(append(b, '"'))
 }

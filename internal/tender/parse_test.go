@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
 	"gocat/internal/device"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 )
 
@@ -25,11 +25,11 @@ func TestParse(t *testing.T) {
 		t.Errorf("kernel %q, arguments %q", inv.Kernel, inv.Args)
 	}
 	if inv.Memory != 4<<20 || inv.Backend != image.HVT || inv.EOF != device.EOFZero || inv.Profile != ProfileStrict ||
-		!inv.Quote || inv.Variant != guest.Simple || !inv.QuietFaults || !inv.ExecHeap {
+		!inv.Quote || inv.Variant != guests.Simple || !inv.QuietFaults || !inv.ExecHeap {
 		t.Errorf("%+v", inv.Options)
 	}
 	inv, err = Parse(nil, Table())
-	if err != nil || inv.Kernel != "" || inv.Memory != DefaultMemory || inv.Variant != guest.Advanced || inv.Profile != ProfileDefault {
+	if err != nil || inv.Kernel != "" || inv.Memory != DefaultMemory || inv.Variant != guests.Advanced || inv.Profile != ProfileDefault {
 		t.Errorf("defaults: %+v, %v", inv, err)
 	}
 }
@@ -67,6 +67,37 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// Memory is in megabytes, which may be said, or in gigabytes.
+func TestMemory(t *testing.T) {
+	for arg, want := range map[string]uint64{"1": 1, "512M": 512, "512m": 512, "3MB": 3, "3MiB": 3, "2G": 2048, "2gb": 2048, "1GiB": 1024, "65536G": 65536 << 10} {
+		inv, err := Parse([]string{"--mem=" + arg}, Table())
+		if err != nil || inv.Memory != want<<20 {
+			t.Errorf("--mem=%s: %v, %v", arg, inv, err)
+		}
+	}
+	for _, arg := range []string{"", "M", "G", "0G", "1T", "1K", "1.5G", "-1M", "1 G", "65537G", "1MM", "MB"} {
+		if _, err := Parse([]string{"--mem=" + arg}, Table()); err == nil {
+			t.Errorf("--mem=%s is taken", arg)
+		}
+	}
+	d := DropIn{Prog: "solo5-spt", Target: image.SPT}
+	for _, arg := range []string{"--mem=512M", "--mem=1G"} { // Solo5's own tenders refuse them
+		if d.set(New(), arg) == nil {
+			t.Errorf("solo5-spt takes %s", arg)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"mem", "net", "net-mac", "block", "isolate", "verbose"}
+	for word, want := range map[string]string{"memm": "mem", "mme": "mem", "nte-mac": "net-mac", "isolat": "isolate", "vebrose": "verbose", "blockk": "block",
+		"x": "", "": "", "frobnicate": "", "abc": "", strings.Repeat("net", 100): ""} {
+		if got := Nearest(word, names); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
+
 func TestParseHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"--mem=1", "--help", "k"}, {"--mem=nonsense", "-h"}} {
 		if _, err := Parse(args, Table()); !errors.Is(err, ErrHelp) {
@@ -101,7 +132,7 @@ func TestOneLine(t *testing.T) {
 		"\x1b[31mred\x7f":  `\x1b[31mred\x7f`,
 		"\u009b31m":        `\u009b31m`,
 	} {
-		if got := oneLine(in); got != want {
+		if got := OneLine(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a process may take before a test gives up on it: long, as
+// processTimeout is how long a process may take before a test gives up on it: long, as
 // tests also run in an emulated machine, and on a host that is busy.
-const patience = 3 * time.Minute
+const processTimeout = 3 * time.Minute
 
 // Command is a program to start with exactly the given descriptors, arguments
 // and environment.
@@ -63,8 +63,8 @@ func (p *Process) Wait() unix.WaitStatus {
 	case s := <-p.end:
 		p.end <- s
 		return s
-	case <-time.After(patience):
-		p.t.Fatalf("process %d still runs after %v", p.Pid, patience)
+	case <-time.After(processTimeout):
+		p.t.Fatalf("process %d still runs after %v", p.Pid, processTimeout)
 		return 0
 	}
 }
@@ -198,28 +198,50 @@ func (p *Process) WaitAsleep() {
 // it needs no more than anybody may read of a process.
 func (p *Process) WaitIdle() {
 	p.t.Helper()
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Pid))
+	if err := Idle(p.Pid); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Idle is WaitIdle for a child that is no Process. Its error is that the child has
+// ended or never waits.
+func Idle(pid int) error {
+	for start := time.Now(); time.Since(start) < processTimeout; time.Sleep(time.Millisecond) {
+		if Ended(pid) {
+			return fmt.Errorf("process %d has ended", pid)
+		}
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 		if err != nil {
 			panic(err) // of the pattern
 		}
 		idle := len(threads) > 0
 		for _, thread := range threads {
 			b, err := os.ReadFile(thread)
+			if err == nil && strings.HasPrefix(string(b), "Name:\tkvm-nx-lpage") {
+				continue // KVM's own, which some kernels show here
+			}
 			idle = idle && err == nil && strings.Contains(string(b), "\nState:\tS ") && strings.Contains(string(b), "\nSeccomp:\t2\n")
 		}
 		if idle {
-			return
+			return nil
 		}
 	}
-	p.t.Fatalf("process %d still does not wait", p.Pid)
+	return fmt.Errorf("process %d still does not wait", pid)
+}
+
+// Ended reports whether a child has ended, whose status is still to be had. One of
+// whose threads executes a program looks like it in /proc.
+func Ended(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0 || err == unix.ECHILD
 }
 
 // WaitAsleepIn waits until the process sleeps in a system call that code in
 // [lowest, limit) made.
 func (p *Process) WaitAsleepIn(lowest, limit uint64) {
 	p.t.Helper()
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < processTimeout; time.Sleep(time.Millisecond) {
 		// Number, six arguments, stack pointer, program counter; or "running".
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Pid) + "/syscall")
 		if err != nil {

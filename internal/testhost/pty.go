@@ -81,7 +81,7 @@ func Expect(t testing.TB, f *os.File, want string) {
 	t.Helper()
 	got := ""
 	buf := make([]byte, 4096)
-	for start := time.Now(); len(got) < len(want) && time.Since(start) < patience; {
+	for start := time.Now(); len(got) < len(want) && time.Since(start) < processTimeout; {
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, 1000)
 		if ready <= 0 {
 			if err != nil && err != unix.EINTR {

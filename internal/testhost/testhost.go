@@ -3,6 +3,7 @@ package testhost
 
 import (
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -22,6 +23,16 @@ func NeedRoot(t testing.TB, why string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		Skip(t, "needs root, "+why)
+	}
+}
+
+// Slow skips t where only quick tests run (go test -short, as make test does).
+// It does so in CI too: this skip was asked for, and no capability of the host
+// is missing.
+func Slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		skip(t, "takes long: make test-all runs it")
 	}
 }
 
@@ -51,4 +62,19 @@ func Solo5(t testing.TB) string {
 		skip(t, "GOCAT_SOLO5 does not name a built Solo5 checkout")
 	}
 	return dir
+}
+
+// Count is the number in an environment variable that says how often a test does
+// something, or usual where it is not set.
+func Count(t testing.TB, variable string, usual int) int {
+	t.Helper()
+	v := os.Getenv(variable)
+	if v == "" {
+		return usual
+	}
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil || n == 0 {
+		t.Fatalf("%s=%s: want a number from 1 on", variable, v)
+	}
+	return int(n)
 }

@@ -8,18 +8,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/abi"
+	"gocat/internal/ptrace"
 	"gocat/seccomp"
 )
-
-// archSetFS is ARCH_SET_FS of asm/prctl.h.
-const archSetFS = 0x1002
 
 // maxEvents is how many results of a wait are looked at: more than a guest has
 // devices.
 const maxEvents = 64
 
 // describe names a system call and its arguments.
-func (s *sptSource) describe(e *Event, i *syscallInfo) {
+func (s *sptSource) describe(e *Event, i *ptrace.SyscallInfo) {
 	nr, args := i.Words[0], i.Words[1:7]
 	if i.Arch == unix.AUDIT_ARCH_X86_64 && nr <= math.MaxUint32 {
 		e.Call = seccomp.SyscallName(uint32(nr))
@@ -52,7 +51,7 @@ func (s *sptSource) describe(e *Event, i *syscallInfo) {
 	case "exit_group":
 		e.Args = []Value{exitStatus(int32(args[0]))}
 	case "arch_prctl":
-		if args[0] != archSetFS {
+		if args[0] != abi.ArchSetFS {
 			e.Args = words(args)
 			return
 		}
@@ -99,9 +98,9 @@ func (s *sptSource) descriptor(e *Event, fd uint64) Value {
 	return v
 }
 
-// timer describes the arguments of timerfd_settime: when it is to ring.
+// timer describes the arguments of timerfd_settime: when it expires.
 func (s *sptSource) timer(args []uint64) []Value {
-	b := read(s.pid, args[2], 32) // struct itimerspec
+	b := ptrace.Read(s.pid, args[2], 32) // struct itimerspec
 	if b == nil || args[0] != uint64(s.Timer) {
 		return words(args)
 	}
@@ -154,7 +153,7 @@ func (s *sptSource) gave(e *Event, result uint64) {
 	case e.Call == "epoll_pwait":
 		e.Out = []Value{ready(s.waited(args[1], result))}
 	case e.Call == "clock_gettime":
-		b := read(s.pid, args[1], 16)
+		b := ptrace.Read(s.pid, args[1], 16)
 		if b == nil {
 			return
 		}
@@ -175,7 +174,7 @@ func (s *sptSource) waited(addr, n uint64) (names []string) {
 	if n == 0 {
 		return nil
 	}
-	b := read(s.pid, addr, int(n)*12)
+	b := ptrace.Read(s.pid, addr, int(n)*12)
 	for ; len(b) >= 12; b = b[12:] {
 		names = append(names, s.handle(binary.LittleEndian.Uint64(b[4:])))
 	}

@@ -1,6 +1,6 @@
 // Package trace runs a guest and shows what passes between it and the host: the
-// hypercalls of an hvt guest, which its tender tells of (kvmhvt.Record), and the
-// system calls of an spt guest, which ptrace shows.
+// hypercalls of an hvt guest, which its tender reports (kvmhvt.Record), and the
+// system calls of an spt guest, which ptrace reports.
 //
 // Both become Events, which one printer prints. Run supervises the guest in a
 // process of its own, so nothing of this runs in a confined one.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"gocat/guest"
+	"gocat/internal/guests"
 	"gocat/internal/image"
 	"gocat/kvmhvt"
 )
@@ -35,7 +35,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add(record(^uint64(0), 1<<63, 1<<63, ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)))
 	f.Add(append(record(done|7<<8|ring, 1<<62, 1<<62, 0, 1, 0, 1, 0, 1<<63), record(done|7<<8|ended|9<<32)...))
 	f.Add(make([]byte, kvmhvt.RecordSize-1))
-	cat, err := guest.Cat(image.HVT, guest.Advanced)
+	cat, err := guests.Cat(image.HVT, guests.Advanced)
 	if err != nil {
 		f.Fatal(err)
 	}

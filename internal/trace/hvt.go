@@ -7,19 +7,16 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/abi"
 	"gocat/internal/image"
+	"gocat/internal/supervise"
 	"gocat/internal/tender"
 	"gocat/kvmhvt"
 )
-
-// TendCommand is the command of gocat that tends an hvt guest and writes its
-// records to a descriptor: TendCommand FD [OPTION ...] KERNEL [ARG ...].
-const TendCommand = "tend"
 
 // hvtSource runs an hvt guest in another process and reads what its tender
 // tells. The tender confines itself as without a trace.
@@ -48,7 +45,7 @@ func (h *hvtSource) run() (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	h.guest(pid)
+	h.Adopt(pid)
 	lost := h.read(r)
 	var ws unix.WaitStatus
 	for {
@@ -64,8 +61,8 @@ func (h *hvtSource) tend(w int) (pid int, err error) {
 	if _, err := unix.FcntlInt(uintptr(w), unix.F_SETFD, 0); err != nil {
 		return 0, os.NewSyscallError("fcntl", err)
 	}
-	args := append([]string{os.Args[0], TendCommand, strconv.Itoa(w)}, h.args...)
-	return start("/proc/self/exe", args, os.Environ(), false)
+	args := append([]string{os.Args[0], tender.TendCommand, strconv.Itoa(w)}, h.args...)
+	return supervise.Start("/proc/self/exe", args, os.Environ(), false)
 }
 
 // read passes records on until there are no more.
@@ -94,18 +91,6 @@ func (h *hvtSource) read(r io.Reader) error {
 
 // names of hypercalls, by number.
 var hypercalls = [...]string{1: "walltime", "puts", "poll", "block_write", "block_read", "net_write", "net_read", "halt"}
-
-// Numbers of hypercalls and results (Solo5 hvt_abi.h, solo5.h).
-const (
-	hcWalltime = iota + 1
-	hcPuts
-	hcPoll
-	hcBlockWrite
-	hcBlockRead
-	hcNetWrite
-	hcNetRead
-	hcHalt
-)
 
 var results = [...]string{resultOK, "AGAIN", "EINVAL", "EUNSPEC"}
 
@@ -140,20 +125,20 @@ func (h *hvtSource) record(r *kvmhvt.Record) {
 // describe adds arguments and results.
 func (h *hvtSource) describe(e *Event, r *kvmhvt.Record) {
 	switch r.Call {
-	case hcWalltime:
+	case abi.Walltime:
 		now := time.Unix(0, int64(r.Value)).UTC().Format(time.RFC3339Nano)
 		e.Out = []Value{text("time", now)}
-	case hcPuts:
+	case abi.Puts:
 		e.Args, e.Bytes = []Value{size(r.Size)}, int64(r.Bytes)
-	case hcPoll:
+	case abi.Poll:
 		e.Args = []Value{timeout(time.Duration(min(r.Timeout, math.MaxInt64)))}
 		e.Out = []Value{ready(h.handles(r.Value))}
-	case hcBlockWrite, hcBlockRead:
+	case abi.BlockWrite, abi.BlockRead:
 		h.transfer(e, r)
 		e.Args = append(e.Args, at(r.Offset))
-	case hcNetWrite, hcNetRead:
+	case abi.NetWrite, abi.NetRead:
 		h.transfer(e, r)
-	case hcHalt:
+	case abi.Halt:
 		e.Args, e.Result = []Value{exitStatus(int32(r.Result))}, ""
 	}
 }
@@ -196,20 +181,4 @@ func (h *hvtSource) handles(set uint64) (names []string) {
 		}
 	}
 	return names
-}
-
-// start starts a program whose descriptors are this process's, and which is
-// killed when the calling thread ends, which must be locked.
-func start(path string, args, env []string, traced bool) (pid int, err error) {
-	pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-		Files: []uintptr{0, 1, 2}, Env: env,
-		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Ptrace: traced},
-	})
-	switch {
-	case err == nil:
-		return pid, nil
-	case traced && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
-		return 0, fmt.Errorf("ptrace: %w: a container's seccomp filter or kernel.yama.ptrace_scope=3 forbids it, and without it no spt guest can be traced", err)
-	}
-	return 0, fmt.Errorf("could not start the guest's process, %s: %w", path, err)
 }

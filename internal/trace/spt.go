@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/device"
+	"gocat/internal/ptrace"
+	"gocat/internal/supervise"
 	"gocat/internal/tender"
 	"gocat/spt"
 )
@@ -24,14 +26,16 @@ type sptSource struct {
 	symbols symbols
 	setup   bool // what comes before the guest's first instruction is shown
 	pid     int
-	running bool  // the guest's first instruction has been reached
-	call    entry // the call that the process is in, if inside
-	inside  bool
+	running bool // the guest's first instruction has been reached
+	// filtered says that the filter is in force.
+	filtered bool
+	call     entry // the call that the process is in, if inside
+	inside   bool
 }
 
 // entry is a call that began.
 type entry struct {
-	syscallInfo
+	ptrace.SyscallInfo
 	began Event
 	start time.Time
 }
@@ -58,12 +62,12 @@ func newSPT(s *supervisor, g *tender.Guest, o Options) (*sptSource, *device.Set,
 
 // run runs the guest and returns how it ended.
 func (s *sptSource) run() (ws unix.WaitStatus, err error) {
-	s.pid, err = start("/proc/self/fd/"+strconv.Itoa(s.FD), []string{s.name}, nil, true)
+	s.pid, err = supervise.Start("/proc/self/fd/"+strconv.Itoa(s.FD), []string{s.name}, nil, true)
 	unix.Close(s.FD)
 	if err != nil {
 		return 0, err
 	}
-	s.guest(s.pid)
+	s.Adopt(s.pid)
 	if ws, err = s.wait(); err != nil || !ws.Stopped() {
 		return ws, err
 	}
@@ -88,7 +92,7 @@ func (s *sptSource) run() (ws unix.WaitStatus, err error) {
 		}
 	}
 	if ws.Signaled() && ws.Signal() == unix.SIGSYS && s.inside {
-		s.call.began.Result = resultForbidden // at once, so it did not return
+		s.call.began.Result = resultForbidden // immediately, so it did not return
 		s.events <- s.call.began
 	}
 	return ws, err
@@ -104,12 +108,12 @@ func (s *sptSource) wait() (ws unix.WaitStatus, err error) {
 
 // syscall looks at a call's begin or end.
 func (s *sptSource) syscall() {
-	i, err := callInfo(s.pid)
+	i, err := ptrace.CallInfo(s.pid)
 	if err != nil {
 		return // it was killed
 	}
 	now := time.Now()
-	if i.Op == infoEntry {
+	if i.Op == ptrace.Entry {
 		e := Event{Kind: Began, Setup: !s.running, Time: now.Sub(s.zero), Bytes: -1}
 		s.describe(&e, &i)
 		if s.running {
@@ -119,14 +123,14 @@ func (s *sptSource) syscall() {
 		s.send(e)
 		return
 	}
-	if i.Op != infoExit || !s.inside {
+	if i.Op != ptrace.Exit || !s.inside {
 		return
 	}
 	e := s.call.began
 	e.Kind, e.Took = Done, now.Sub(s.call.start)
 	result, failed := i.Words[0], byte(i.Words[1]) != 0
 	// A forbidden call leaves its number in RAX, which may also be a result.
-	trapped := result == s.call.Words[0] && pendingSignal(s.pid) == unix.SIGSYS
+	trapped := result == s.call.Words[0] && ptrace.PendingSignal(s.pid) == unix.SIGSYS
 	switch {
 	case trapped:
 		e.Result = resultForbidden
@@ -138,14 +142,24 @@ func (s *sptSource) syscall() {
 	}
 	s.inside = false
 	s.send(e)
-	// The filter is the last thing before the guest, which cannot install any.
-	if !s.running && e.Call == "seccomp" && result == 0 {
-		s.running = true
-		if !s.setup {
-			s.zero = time.Now()
-		}
-		s.started(s.zero)
+	// The filter, and a question that it answers, are the last things before the
+	// guest, which cannot install any.
+	switch {
+	case s.running:
+	case s.filtered:
+		s.begin()
+	case e.Call == "seccomp" && result == 0:
+		s.filtered = true
 	}
+}
+
+// begin tells that the guest's first instruction comes next.
+func (s *sptSource) begin() {
+	s.running = true
+	if !s.setup {
+		s.zero = time.Now()
+	}
+	s.started(s.zero)
 }
 
 // send leaves out what is not shown, but not what ends the run.
@@ -157,16 +171,16 @@ func (s *sptSource) send(e Event) {
 
 // signal tells of a signal and returns the one to deliver.
 func (s *sptSource) signal(sig syscall.Signal) int {
-	info, err := signalInfo(s.pid)
+	info, err := ptrace.Signal(s.pid)
 	if err != nil {
 		return 0 // a stop by a signal that was delivered
 	}
 	e := Event{Kind: Signal, Call: unix.SignalName(sig), Time: time.Since(s.zero), Bytes: -1}
-	switch code := info.code(); {
+	switch code := info.Code(); {
 	case code <= 0:
-		e.Args = []Value{{"sender", info.sender(), "sent by process " + strconv.Itoa(int(info.sender()))}}
+		e.Args = []Value{{"sender", info.Sender(), "sent by process " + strconv.Itoa(int(info.Sender()))}}
 	case code < siKernel && (sig == unix.SIGSEGV || sig == unix.SIGBUS || sig == unix.SIGILL || sig == unix.SIGFPE):
-		a := hex("address", info.address())
+		a := hex("address", info.Address())
 		a.Text = "at address " + a.Text
 		e.Args = []Value{a}
 	}
@@ -180,7 +194,7 @@ const siKernel = 0x80
 // caller names the function that calls. In Solo5's bindings the instruction is
 // in a function sys_NAME that does nothing else, so the one that called it says
 // more: its address is on the guest's stack.
-func (s *sptSource) caller(i *syscallInfo) string {
+func (s *sptSource) caller(i *ptrace.SyscallInfo) string {
 	const instruction = 2 // bytes
 	if i.IP-s.Stub < 4096 {
 		return "gocat's own code"
@@ -189,7 +203,7 @@ func (s *sptSource) caller(i *syscallInfo) string {
 	if !strings.HasPrefix(name, "sys_") {
 		return name
 	}
-	if b := read(s.pid, i.SP, 8); b != nil {
+	if b := ptrace.Read(s.pid, i.SP, 8); b != nil {
 		if from := s.symbols.at(binary.LittleEndian.Uint64(b)); from != "" {
 			return from
 		}

@@ -1,18 +1,18 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/image"
+	"gocat/internal/output"
+	"gocat/internal/supervise"
 	"gocat/internal/tender"
 )
 
@@ -25,6 +25,9 @@ type Options struct {
 	Setup   bool // spt: show what gocat's own code calls before the guest
 }
 
+// ErrNoSetup means that Options.Setup asks for what an hvt guest does not have.
+var ErrNoSetup = errors.New("only an spt guest begins with system calls, and this one is built for hvt")
+
 // Run runs the guest and shows what it does. It returns the guest's exit status,
 // 128 more than the number of a signal that ended it. The calling thread is
 // locked for good: the guest is killed when it ends.
@@ -36,7 +39,7 @@ func Run(g *tender.Guest, o Options) (status int, err error) {
 	}
 	if g.Image.Target == image.HVT {
 		if o.Setup {
-			return 0, fmt.Errorf("--setup: only an spt guest begins with system calls; %s is built for hvt", g.Name)
+			return 0, ErrNoSetup
 		}
 		source = newHVT(s, g, o)
 	} else {
@@ -44,7 +47,7 @@ func Run(g *tender.Guest, o Options) (status int, err error) {
 		// there could be taken for.
 		spt, set, err := newSPT(s, g, o)
 		if err != nil {
-			return 0, err
+			return 0, g.Mend(err)
 		}
 		defer set.Close()
 		source = spt
@@ -53,10 +56,10 @@ func Run(g *tender.Guest, o Options) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	s.forward()
+	s.Forward()
 	printed := make(chan error)
 	go func() {
-		err := newPrinter(out, o).run(s.events, s.kill)
+		err := newPrinter(out, o).run(s.events, s.Kill)
 		if out != os.Stderr && out != os.Stdout {
 			if closed := out.Close(); err == nil {
 				err = closed
@@ -82,17 +85,16 @@ func (o *Options) open() (*os.File, error) {
 	case "-":
 		return os.Stdout, nil
 	}
-	return os.OpenFile(o.Output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	return output.Stream(o.Output)
 }
 
 // supervisor is what both sources share: the process of the guest, and where its
 // events go.
 type supervisor struct {
-	name    string
-	events  chan Event
-	process atomic.Int32 // a pidfd of the guest's process, 0 before there is one
-	signals chan os.Signal
-	zero    time.Time
+	supervise.Process
+	name   string
+	events chan Event
+	zero   time.Time
 }
 
 // started tells that the guest starts.
@@ -101,56 +103,11 @@ func (s *supervisor) started(zero time.Time) {
 	s.events <- Event{Kind: Started}
 }
 
-// guest takes the guest's process, so that signals reach it from now on.
-func (s *supervisor) guest(pid int) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return // it is gone already
-	}
-	s.process.Store(int32(fd))
-	go func() {
-		var first time.Time
-		for sig := range s.signals {
-			number := sig.(syscall.Signal)
-			switch {
-			case first.IsZero():
-				first = time.Now()
-			case time.Since(first) > patience:
-				os.Exit(128 + int(number)) // the guest is killed with this process
-			}
-			unix.PidfdSendSignal(fd, number, nil, 0)
-		}
-	}()
-}
-
-// kill kills the guest.
-func (s *supervisor) kill() {
-	if fd := s.process.Load(); fd != 0 {
-		unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
-	}
-}
-
-// patience is how long after a signal another one does not mean that the first
-// was of no use: timeout(1) sends two at once.
-const patience = time.Second
-
-// forward keeps the signals that ask a process to end for the guest, unless they
-// are ignored. A later one ends this process, whoever does not take the trace.
-func (s *supervisor) forward() {
-	s.signals = make(chan os.Signal, 4)
-	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(sig) {
-			signal.Notify(s.signals, sig)
-		}
-	}
-}
-
 // end tells how the guest ended and returns the exit status.
 func (s *supervisor) end(ws unix.WaitStatus) int {
-	e := Event{Kind: Ended, Bytes: -1, Time: time.Since(s.zero), Status: ws.ExitStatus()}
+	e := Event{Kind: Ended, Bytes: -1, Time: time.Since(s.zero), Status: supervise.Status(ws)}
 	e.Result = "exited with status " + strconv.Itoa(e.Status)
 	if ws.Signaled() {
-		e.Status = 128 + int(ws.Signal())
 		e.Result = "killed by " + unix.SignalName(ws.Signal()) + ", status " + strconv.Itoa(e.Status)
 	}
 	s.events <- e

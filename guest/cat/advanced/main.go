@@ -1,5 +1,5 @@
 // Command advanced is the advanced one of mirage-cat's two cats: it reads the
-// device with a buffer of its own, as much at once as there is.
+// device with a buffer of its own, as much in one read as there is.
 //
 //	gocat build --net stdin -o advanced.spt ./guest/cat/advanced
 //	uptime | gocat run --net stdin=@0 advanced.spt --solo5:quiet
@@ -7,14 +7,15 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"gocat/guest/cat/internal/cli"
 	"gocat/guest/fd"
 	"gocat/guest/solo5"
 )
 
-// bufferSize is how much is read at once, in bytes: what a pipe holds that gocat
-// has widened.
+// bufferSize is how much one read takes, in bytes: the capacity of a pipe that
+// gocat has enlarged.
 const bufferSize = 1 << 20
 
 func main() {
@@ -29,11 +30,11 @@ func main() {
 	buf := make([]byte, bufferSize)
 	for {
 		n, err := in.Read(buf)
+		if err == io.EOF {
+			return
+		}
 		if err != nil {
 			cli.Fail(err)
-		}
-		if n == 0 {
-			return
 		}
 		if err := solo5.ConsoleWrite(buf[:n]); err != nil {
 			cli.Fail(err)

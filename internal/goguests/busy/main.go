@@ -1,11 +1,12 @@
 // Command busy is a unikernel whose goroutines do not give way by themselves, for
-// the timer of gocat's hvt tender. Where nothing interrupts it, it does not end,
-// but with the argument state. It exits with status 0 when all went well.
+// the timer of gocat's tenders. Where nothing interrupts it, it ends only with
+// the arguments state and idle. It exits with status 0 when all went well.
 //
-//	busy loop|collect|processors|state ROUNDS|idle
+//	busy loop|poll|retry|collect|processors|state ROUNDS|idle
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash/crc32"
@@ -25,6 +26,10 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "loop":
 		err = loop()
+	case len(os.Args) == 2 && os.Args[1] == "poll":
+		err = poll()
+	case len(os.Args) == 2 && os.Args[1] == "retry":
+		err = retry()
 	case len(os.Args) == 2 && os.Args[1] == "collect":
 		err = collect()
 	case len(os.Args) == 2 && os.Args[1] == "processors":
@@ -75,6 +80,53 @@ func loop() error {
 		ping <- i
 		if v := <-pong; v != i+1 {
 			return fmt.Errorf("%d came back for %d", v, i)
+		}
+	}
+	return nil
+}
+
+// poll checks again and again whether it must end, while a ticker runs.
+func poll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	ticks := make(chan int, 1)
+	go func() {
+		t := time.NewTicker(10 * time.Millisecond)
+		n := 0
+		for {
+			select {
+			case <-t.C:
+				n++
+			case <-ctx.Done():
+				ticks <- n
+				return
+			}
+		}
+	}()
+	n := 0
+	for {
+		select {
+		case <-ctx.Done():
+			if got := <-ticks; got < 2 {
+				return fmt.Errorf("%d ticks of 10 ms in 300 ms", got)
+			}
+			return nil
+		default:
+			n++
+		}
+	}
+}
+
+// retry has goroutines try to get locks that others hold which sleep meanwhile.
+func retry() error {
+	for range 3 {
+		var mu sync.Mutex
+		mu.Lock()
+		go func() {
+			time.Sleep(5 * time.Millisecond)
+			mu.Unlock()
+		}()
+		for !mu.TryLock() {
 		}
 	}
 	return nil

@@ -1,0 +1,106 @@
+package usernet
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/beside"
+	"gocat/internal/device"
+)
+
+func init() {
+	device.UserNetwork = device.UserNetworkMaker{Check: check, Start: start, Command: command}
+}
+
+// check checks options.
+func check(spec string, publish []string) (mtu uint16, err error) {
+	c, _, err := (&Request{Spec: spec, Publish: publish}).Check()
+	return uint16(c.MTU), err
+}
+
+// start starts the network's process for a device and returns the guest's end of
+// the socket between them, not blocking and close-on-exec. The process is no
+// child of this one by then: a guest that gocat becomes waits for nobody. It ends
+// when all copies of the guest's end are closed.
+func start(d *device.UserDevice) (fd int, err error) {
+	program, args, err := command(d)
+	if err != nil {
+		return -1, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socketpair", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(pair[0])
+		}
+	}()
+	theirs := os.NewFile(uintptr(pair[1]), "frames")
+	defer theirs.Close()
+	for _, fd := range pair {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, device.UserBuffer)
+	}
+	messages, messagesIn, err := os.Pipe()
+	if err != nil {
+		return -1, err
+	}
+	defer messages.Close()
+	ready, readyIn, err := os.Pipe()
+	if err != nil {
+		messagesIn.Close()
+		return -1, err
+	}
+	defer ready.Close()
+	p, err := os.StartProcess(program, args, &os.ProcAttr{
+		Env:   []string{},
+		Files: []*os.File{nil, nil, messagesIn, theirs, readyIn},
+	})
+	messagesIn.Close()
+	readyIn.Close()
+	if err != nil {
+		return -1, fmt.Errorf("could not start the user network: %w", err)
+	}
+	text, _ := io.ReadAll(io.LimitReader(messages, 1<<16))
+	n, _ := ready.Read(make([]byte, 1))
+	p.Wait() // which fails where SIGCHLD is ignored: the byte says it all
+	if n != 1 {
+		if line := strings.TrimPrefix(oneLine(string(text)), Prefix); line != "" {
+			return -1, errors.New(line)
+		}
+		return -1, errNoReply
+	}
+	if d.Say != nil {
+		for line := range strings.Lines(string(text)) {
+			d.Say(strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return pair[0], nil
+}
+
+func request(d *device.UserDevice) *Request {
+	return &Request{Spec: d.Spec, Publish: d.Publish, Device: d.Name, Guest: d.Guest, MAC: d.MAC, Verbose: d.Say != nil}
+}
+
+// command is what is executed for a device's network: path and arguments.
+func command(d *device.UserDevice) (path string, args []string, err error) {
+	path = d.Program
+	if path == "" {
+		path, err = Program()
+	}
+	return path, request(d).Args(), err
+}
+
+// Program finds gocat-net.
+func Program() (string, error) {
+	path, err := beside.Program("gocat-net")
+	if err != nil {
+		return "", fmt.Errorf("a user network takes %w", err)
+	}
+	return path, nil
+}

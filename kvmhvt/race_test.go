@@ -1,5 +1,0 @@
-//go:build race
-
-package kvmhvt
-
-const confine = false

@@ -15,12 +15,6 @@ func path(nr uintptr, path string) unix.Errno {
 	return errno
 }
 
-// nameProcess names the process, for those who list processes.
-func nameProcess(name string) {
-	p := raw.CString(name)
-	raw.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(unsafe.SliceData(p))), 0, 0, 0, 0)
-}
-
 // capset makes the capabilities of the numbers below 32 effective and permitted
 // that are in set, and no others.
 func capset(set uint32) unix.Errno {

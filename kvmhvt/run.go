@@ -38,7 +38,8 @@ type Config struct {
 	Prog  string
 	Solo5 bool
 
-	Name string // process name, unless empty, up to a NUL; the kernel keeps 15 bytes
+	Name  string // process name, unless empty, up to a NUL; the kernel keeps 15 bytes
+	Title string // the process's command line, unless empty, its words apart by NULs
 
 	// Unblock is a set of signals that come blocked, signal n as bit n-1, and that must
 	// not be missed: process 1 loses those that it has no handler for. They are let
@@ -104,6 +105,9 @@ func Run(c *Config) error {
 	clear(raw.Bytes(c.Args))
 	if c.Name != "" {
 		nameProcess(c.Name)
+	}
+	if c.Title != "" {
+		titleProcess(c.Title)
 	}
 	t.warn()
 	t.confine()

@@ -99,6 +99,8 @@ func TestPSHVT(t *testing.T) {
 	needKVM(t)
 	cat := filepath.Join(t.TempDir(), "my.hvt")
 	gocat(t, "guest", "--backend=hvt", "-o", cat).wantSuccess(t)
+	sealed := filepath.Join(t.TempDir(), "sealed")
+	gocat(t, "seal", "-o", sealed, "--name=box", "--net=stdin=@0", "--mem=16", cat, "--solo5:quiet", "-l", "netif:quiet").wantSuccess(t)
 	// Its tender's name and command line, as of an spt guest.
 	for _, test := range []struct {
 		program    string
@@ -109,6 +111,7 @@ func TestPSHVT(t *testing.T) {
 			"web.1", program + " run --name=web.1 --net=stdin=@0 " + cat},
 		{filepath.Join(links, "solo5-hvt"), []string{"--net:stdin=@0", cat, "--solo5:quiet", "-l", "netif:quiet"},
 			"my", filepath.Join(links, "solo5-hvt") + " --net:stdin=@0 " + cat},
+		{sealed, nil, "box", "gocat sealed --backend=hvt --mem=16 --name=box my.hvt"},
 	} {
 		pid := startOnPipe(t, test.program, test.args...)
 		comm, line := "", ""
@@ -124,14 +127,24 @@ func TestPSHVT(t *testing.T) {
 			t.Errorf("named %q with command line %q, want %q and %q", comm, line, test.comm, test.line)
 		}
 	}
-	pid := startOnPipe(t, program, "run", "--backend=hvt", "--mem=8")
-	g := listed(t, pid)
-	for i := 0; i < 500 && strings.Join(g.Devices, " ") != "pipe"; i++ { // a tender that starts has more
-		time.Sleep(20 * time.Millisecond)
-		g = listed(t, pid)
-	}
-	if g.Backend != image.HVT.String() || g.Memory != 8<<20 || g.Image != "" || strings.Join(g.Devices, " ") != "pipe" {
-		t.Errorf("%+v", g)
+	for _, test := range []struct {
+		program string
+		args    []string
+		want    ps.Guest
+	}{
+		{program, []string{"run", "--backend=hvt", "--mem=8"}, ps.Guest{Name: "cat", Memory: 8 << 20}},
+		{sealed, nil, ps.Guest{Name: "box", Image: "my.hvt", Sealed: true, Memory: 16 << 20}},
+	} {
+		pid := startOnPipe(t, test.program, test.args...)
+		g := listed(t, pid)
+		for i := 0; i < 500 && strings.Join(g.Devices, " ") != "pipe"; i++ { // a tender that starts has more
+			time.Sleep(20 * time.Millisecond)
+			g = listed(t, pid)
+		}
+		if g.Backend != image.HVT.String() || g.Name != test.want.Name || g.Memory != test.want.Memory || g.Image != test.want.Image ||
+			g.Sealed != test.want.Sealed || strings.Join(g.Devices, " ") != "pipe" {
+			t.Errorf("%+v, want %+v", g, test.want)
+		}
 	}
 }
 

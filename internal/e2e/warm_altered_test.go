@@ -34,11 +34,14 @@ func TestWarmAltered(t *testing.T) {
 	general, first := int(unsafe.Offsetof(s.General)), int(unsafe.Sizeof(s))
 	word := func(offset int) uint64 { return binary.LittleEndian.Uint64(data[at+offset:]) }
 	boot := int(unsafe.Offsetof(s.Boot))
-	lacks, name := -1, ""
+	// Something that this processor lacks; no processor has all of Groups.
+	group, lacks, name := 0, uint64(0), ""
 	here := x86.ThisProcessor()
-	for bit, n := range x86.Groups[1].Names {
-		if n != "" && here.Features[1]>>bit&1 == 0 {
-			lacks, name = bit, n
+	for i := range x86.Groups {
+		for bit, n := range x86.Groups[i].Names {
+			if n != "" && here.Features[i]>>bit&1 == 0 {
+				group, lacks, name = int(unsafe.Offsetof(s.Features))+8*i, 1<<bit, n
+			}
 		}
 	}
 	type change struct {
@@ -64,7 +67,7 @@ func TestWarmAltered(t *testing.T) {
 		"over boot info": {[]change{{first, 0x10000}}, 125, "not pages in order"},
 		"too much":       {[]change{{first + 8, 1 << 30}}, 125, "none of the guest's"},
 		"registers":      {[]change{{int(unsafe.Offsetof(s.Extended)) + x86.LegacySize, 1 << 62}}, 125, "is damaged"},
-		"processor":      {[]change{{boot, word(boot) + 1}, {int(unsafe.Offsetof(s.Features)) + 8, word(int(unsafe.Offsetof(s.Features))+8) | 1<<lacks}}, 125, "this processor lacks " + name},
+		"processor":      {[]change{{boot, word(boot) + 1}, {group, word(group) | lacks}}, 125, "this processor lacks " + name},
 		"frequency":      {[]change{{int(unsafe.Offsetof(s.Hz)), 2 * word(int(unsafe.Offsetof(s.Hz)))}}, 125, "this host's time stamp counter runs at"},
 		"MTU":            {[]change{{int(unsafe.Offsetof(s.Devices)) + 16 + 8, 99}}, 125, "and the guest has found 99"},
 	} {

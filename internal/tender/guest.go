@@ -99,11 +99,18 @@ func (g *Guest) open() error {
 		}
 		return fmt.Errorf("%s: %w", g.Kernel, err)
 	}
-	g.Name = base(g.Kernel)
-	if name, ok := strings.CutSuffix(g.Name, g.Image.Target.String()); ok && strings.HasSuffix(name, ".") {
-		g.Name = name[:len(name)-1]
-	}
+	g.Name = g.name()
 	return nil
+}
+
+// name is the unikernel's, for messages and the process: its file's without .spt or
+// .hvt.
+func (g *Guest) name() string {
+	file := base(g.Kernel)
+	if name, ok := strings.CutSuffix(file, g.Image.Target.String()); ok && strings.HasSuffix(name, ".") {
+		return name[:len(name)-1]
+	}
+	return file
 }
 
 // base returns the last element of the path of a file.

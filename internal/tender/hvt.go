@@ -51,17 +51,19 @@ func (g *Guest) HVT(set *device.Set) (*kvmhvt.Config, error) {
 		Unblock: g.Unblock,
 		Failure: NotStarted,
 	}
+	switch {
+	case g.sealed != nil:
+		c.GuestArgs = g.own
+		c.Title = g.title("sealed")
+	case g.Kernel != "":
+		c.GuestArgs = len(g.Args)
+	}
 	if g.warm != nil {
 		var err error
 		if c.Warm, err = kvmhvt.DecodeWarm(g.warm); err != nil {
 			return nil, err
 		}
-	}
-	switch {
-	case g.sealed != nil:
-		c.GuestArgs = g.own
-	case g.Kernel != "":
-		c.GuestArgs = len(g.Args)
+		c.Title = g.title("warm")
 	}
 	if g.Prog != "" {
 		c.Prog, c.Solo5, c.Failure = g.Prog, true, 1 // as Solo5 has it

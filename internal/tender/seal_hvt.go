@@ -205,7 +205,11 @@ func (g *Guest) sealedArgs(set *device.Set) ([]string, error) {
 			args = append(args, fmt.Sprintf("--net-mac=%s=%02x:%02x:%02x:%02x:%02x:%02x", d.Name, m[0], m[1], m[2], m[3], m[4], m[5]))
 		}
 	}
-	return append(append(args, "--", g.Name), g.Args...), nil
+	kernel := base(g.Kernel)
+	if kernel == "" {
+		kernel = g.Name
+	}
+	return append(append(args, "--", kernel), g.Args...), nil
 }
 
 // writeSealed writes this program with a payload.
@@ -356,7 +360,9 @@ func RunSealed(p Payload, own []string) error {
 // parseSealed is open for a sealed guest.
 func (g *Guest) parseSealed() (err error) {
 	g.bytes.Reset(g.sealed)
-	g.File, g.Name = &g.bytes, g.Kernel
-	g.Image, err = image.Parse(g.File)
+	g.File = &g.bytes
+	if g.Image, err = image.Parse(g.File); err == nil {
+		g.Name = g.name()
+	}
 	return err
 }

@@ -5,13 +5,14 @@ import (
 	"gocat/spt"
 )
 
-// title is the command line that ps shows of an spt guest, its words apart by NULs.
-// The guest can read it, so it has no paths, no devices of the host's, and no
-// arguments of the guest's, which may be secret: others read it too.
+// title is the command line that ps shows of a guest, its words apart by NULs: of an
+// spt guest, and of a sealed hvt guest's tender. An spt guest can read it, so it has no
+// paths and no devices of the host's, and no arguments of the guest's, which may be
+// secret: others read it too.
 //
 //	gocat run --backend=spt --mem=512 [--name=NAME] [web.spt]
 //
-// Of a sealed guest the second word is sealed.
+// Of a sealed guest the second word is sealed, or warm.
 func (g *Guest) title(how string) string {
 	t := raw.Concat("gocat\x00", how, "\x00--backend=", g.Image.Target.String(), "\x00--mem=", raw.Decimal(g.Memory>>20))
 	if g.Label != "" {

@@ -80,9 +80,11 @@ func (p *port) inputDHCP(b []byte) bool {
 	return true
 }
 
-// Options of router advertisements (RFC 4861, RFC 8106).
+// Options of router advertisements and of what is said about neighbours (RFC 4861,
+// RFC 8106).
 const (
 	optSourceLink = 1
+	optTargetLink = 2
 	optPrefix     = 3
 	optMTU        = 5
 	optDNS        = 25

@@ -112,7 +112,7 @@ func hostName(s string) string {
 			b[i] = '-'
 		}
 	}
-	if s = strings.Trim(string(b), "-"); s == "" || s == gatewayName {
+	if s = strings.Trim(string(b), "-"); s == "" || s == gatewayName || s == "localhost" {
 		return "guest"
 	}
 	return s

@@ -43,7 +43,14 @@ func (p *port) inputARP(frame []byte, h header.ARP) bool {
 	}
 	sender := netip.AddrFrom4([4]byte(h.ProtocolAddressSender()))
 	target := netip.AddrFrom4([4]byte(h.ProtocolAddressTarget()))
-	if !sender.IsUnspecified() && !p.mayUse(sender) { // unspecified: asks whether target is free
+	if sender.IsUnspecified() && !p.network.isOwn(target) { // asks whether target is free
+		if other := p.claims(target); other != nil {
+			p.sendPacket(p.mac, header.ARPProtocolNumber, p.arpReply(other, target))
+			return true
+		}
+		sender = target
+	}
+	if !sender.IsUnspecified() && !p.mayUse(sender) {
 		return false
 	}
 	p.switchFrame(frame, p.network.isOwn(target) && sender != target)
@@ -62,7 +69,7 @@ func (p *port) inputIPv4(frame []byte, h header.IPv4) bool {
 			return p.inputDHCP(u.Payload())
 		}
 	}
-	if !p.mayUse(from) {
+	if !p.mayUse(from) || h.FragmentOffset() == 0 && misleads4(h.Protocol(), h.More(), payload) {
 		return false
 	}
 	own := p.network.isOwn(to)
@@ -70,57 +77,6 @@ func (p *port) inputIPv4(frame []byte, h header.IPv4) bool {
 		return p.pingOut(from, to, payload)
 	}
 	p.switchFrame(frame, true)
-	return true
-}
-
-func (p *port) inputIPv6(frame []byte, h header.IPv6) bool {
-	if !h.IsValid(len(h)) {
-		return false
-	}
-	from, to := addr(h.SourceAddress()), addr(h.DestinationAddress())
-	if !from.IsUnspecified() && !p.mayUse(from) { // unspecified: asks whether an address is free
-		return false
-	}
-	own := p.network.isOwn(to)
-	payload := h.Payload()
-	switch next := h.NextHeader(); {
-	case next == uint8(header.ICMPv6ProtocolNumber):
-		return p.inputICMPv6(frame, from, to, own, payload)
-	case next == uint8(header.TCPProtocolNumber) || next == uint8(header.UDPProtocolNumber):
-	case next == uint8(header.IPv6FragmentExtHdrIdentifier) && len(payload) >= header.IPv6FragmentHeaderSize &&
-		(payload[0] == uint8(header.TCPProtocolNumber) || payload[0] == uint8(header.UDPProtocolNumber)):
-	default:
-		// Other headers, and pings in pieces, are for those inside: the stack
-		// would answer for the world outside.
-		p.switchFrame(frame, own)
-		return own || to.IsMulticast() || p.network.inside(to)
-	}
-	p.switchFrame(frame, true)
-	return true
-}
-
-func (p *port) inputICMPv6(frame []byte, from, to netip.Addr, own bool, h header.ICMPv6) bool {
-	if len(h) < header.ICMPv6MinimumSize {
-		return false
-	}
-	gateway := own
-	switch h.Type() {
-	case header.ICMPv6RouterSolicit:
-		p.advertise()
-		return true
-	case header.ICMPv6RouterAdvert, header.ICMPv6RedirectMsg:
-		return false // a guest is no router
-	case header.ICMPv6NeighborSolicit:
-		if len(h) < header.ICMPv6NeighborSolicitMinimumSize {
-			return false
-		}
-		gateway = p.network.isOwn(addr(header.NDPNeighborSolicit(h.MessageBody()).TargetAddress()))
-	case header.ICMPv6EchoRequest:
-		if !own && !to.IsMulticast() && !p.network.inside(to) && !to.IsLinkLocalUnicast() {
-			return p.pingOut(from, to, h)
-		}
-	}
-	p.switchFrame(frame, gateway)
 	return true
 }
 
@@ -174,7 +130,7 @@ func (p *port) mayUse(a netip.Addr) bool {
 		p.hold(a)
 	} else {
 		local := a.Is6() && a.IsLinkLocalUnicast() && n.opt.Net6.IsValid()
-		if !local && !n.inside(a) || n.isOwn(a) || a == n.opt.Broadcast4() || a == n.opt.Net4.Addr() {
+		if !local && !n.inside(a) || p.othersEUI64(a) || n.isOwn(a) || a == n.opt.Broadcast4() || a == n.opt.Net4.Addr() {
 			return false
 		}
 		n.mu.Lock()
@@ -190,6 +146,17 @@ func (p *port) mayUse(a netip.Addr) bool {
 	}
 	p.held.last[family] = a
 	return true
+}
+
+// claims has the guest ask for address a, which from then on is its own as if it had
+// sent from it: otherwise a neighbour could always be faster. It returns who has the
+// address already; that one is not asked, because a neighbour's question looks like a
+// conflict to a guest that has just asked the same.
+func (p *port) claims(a netip.Addr) (other *port) {
+	if p.mayUse(a) {
+		return nil
+	}
+	return p.network.portOf(a)
 }
 
 // hold puts a at the end of the addresses that the guest uses.

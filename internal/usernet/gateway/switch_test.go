@@ -99,44 +99,6 @@ func TestARP(t *testing.T) {
 	}
 }
 
-// A guest may neither take others' addresses nor speak for the gateway.
-func TestSpoofing(t *testing.T) {
-	n := testNetwork(t, "user", nil)
-	good, bad := join(t, n, 1, "good"), join(t, n, 2, "bad")
-	good.write(arpFrame(good.mac, 1, netip.MustParseAddr("10.0.2.50"), n.opt.Gateway4())) // uses one more
-	if good.read(20*time.Second, isARP(2, n.opt.Gateway4())) == nil {
-		t.Fatal("no answer")
-	}
-	frames := [][]byte{
-		arpFrame(good.mac, 2, good.IPv4, good.IPv4),
-		arpFrame(bad.mac, 2, good.IPv4, good.IPv4),
-		arpFrame(bad.mac, 2, netip.MustParseAddr("10.0.2.50"), good.IPv4),
-		arpFrame(bad.mac, 2, n.opt.Gateway4(), good.IPv4),
-		arpFrame(bad.mac, 2, n.opt.DNS4(), good.IPv4),
-		arpFrame(bad.mac, 2, n.opt.Broadcast4(), good.IPv4),
-		arpFrame(bad.mac, 2, netip.MustParseAddr("192.0.2.1"), good.IPv4),
-		arpFrame(MAC, 2, n.opt.Gateway4(), good.IPv4),
-	}
-	for _, f := range frames {
-		bad.write(f)
-	}
-	bad.write(arpFrame(bad.mac, 2, bad.IPv4, good.IPv4)) // this one is right, and the last
-	seen := 0
-	if good.read(20*time.Second, func(b []byte) bool {
-		if isARP(2, bad.IPv4)(b) {
-			return true
-		}
-		seen++
-		t.Errorf("%x arrived", b)
-		return false
-	}) == nil {
-		t.Error("the right one did not arrive")
-	}
-	if got := bad.port.dropped.Load(); got != uint64(len(frames)) {
-		t.Errorf("%d frames were dropped, want %d", got, len(frames))
-	}
-}
-
 // A guest's addresses are few, whatever it tries.
 func TestAddressesAreBounded(t *testing.T) {
 	n := testNetwork(t, "user,net=10.0.0.0/16", nil)

@@ -28,6 +28,7 @@ type descriptors struct {
 	devices      []device.Device
 	epoll, timer int
 	unread       string // a line for input that no device reads, or ""
+	passed       []int  // where descriptors from device.FirstPassed on wait for a user network; -1 for a device's
 }
 
 // take returns the number that the kernel gives to the next new descriptor.
@@ -71,6 +72,7 @@ func (d *descriptors) inherit() {
 		}, unix.SYS_FCNTL, n, unix.F_GETFD)
 		d.hold(n)
 	}
+	d.keepPassed()
 	// One that is closed with the rest shows that they are.
 	probe := d.take()
 	d.free(probe)

@@ -2,6 +2,7 @@ package spt
 
 import (
 	"math"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -9,6 +10,45 @@ import (
 	"gocat/internal/plan"
 	"gocat/internal/raw"
 )
+
+// passedAt is where sockets that were passed to the guest's process wait, or the next
+// number after all descriptors of devices: more than a plan has open before.
+const passedAt = 128
+
+// keepPassed plans that sockets which a service manager may have passed for published
+// ports are not closed: how many there are only the network's process finds out. They
+// go where no other descriptor is, so that the numbers of those stay known.
+func (d *descriptors) keepPassed() {
+	count, at := 0, passedAt
+	for i := range d.devices {
+		dev := &d.devices[i]
+		if at = max(at, dev.FD+1); dev.FD < 0 && dev.User != nil {
+			count = max(count, dev.User.MayBePassed())
+		}
+	}
+	at = max(at, device.UserPassed+count)
+	for i := range count {
+		n := device.FirstPassed + i
+		if slices.ContainsFunc(d.devices, func(dev device.Device) bool { return dev.FD == n }) {
+			d.passed = raw.Append(d.passed, -1)
+			continue
+		}
+		d.Try(unix.SYS_DUP3, n, at+i, unix.O_CLOEXEC)
+		d.passed = raw.Append(d.passed, at+i)
+		d.hold(at + i)
+	}
+}
+
+// dropPassed plans that the guest does not keep them.
+func (d *descriptors) dropPassed() {
+	for _, n := range d.passed {
+		if n >= 0 {
+			d.Try(unix.SYS_CLOSE, n)
+			d.free(n)
+		}
+	}
+	d.passed = nil
+}
 
 // openUser plans the start of a user network: a socket pair, a pipe that says
 // when the network is there, and the program that is the network, executed by a
@@ -39,9 +79,16 @@ func (d *descriptors) openUser(dev *device.Device) error {
 		d.Try(unix.SYS_DUP3, readyIn, high+1, unix.O_CLOEXEC)
 		d.Try(unix.SYS_DUP3, high, device.UserFrames, 0)
 		d.Try(unix.SYS_DUP3, high+1, device.UserReady, 0)
-		d.closeRange(device.UserReady+1, math.MaxInt32)
+		for i, n := range d.passed {
+			d.Try(unix.SYS_CLOSE, device.UserPassed+i)
+			if n >= 0 {
+				d.Try(unix.SYS_DUP3, n, device.UserPassed+i, 0)
+			}
+		}
+		d.closeRange(device.UserPassed+len(d.passed), math.MaxInt32)
 		d.ExecPath(raw.Concat(name, ": could not start ", path), path, d.Strings(args))
 	}, plan.Last)
+	d.dropPassed()
 	for _, n := range []int{theirs, readyIn} {
 		d.Try(unix.SYS_CLOSE, n)
 		d.free(n)

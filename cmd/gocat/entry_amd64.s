@@ -44,8 +44,8 @@ run:
 	JMP	gocat∕internal∕raw·Try(SB)
 
 // ordinary starts the Go runtime to run a guest. It leaves of the environment
-// what the runtime looks at, the variables that begin with GO, and puts
-// GOMAXPROCS=1 at its end. That saves copying the rest, which neither gocat run
+// what the runtime looks at, the variables that begin with GO, and what passes
+// sockets, and puts GOMAXPROCS=1 at its end. That saves copying the rest, which neither gocat run
 // nor a guest reads, and starting threads that a guest's execve would only have
 // to kill. A GOMAXPROCS that the user set comes first and wins.
 //
@@ -67,7 +67,10 @@ environment:
 	TESTQ	AX, AX
 	JEQ	append
 	CMPW	0(AX), $0x4f47             // "GO": for the runtime
+	JEQ	keep
+	CMPL	0(AX), $0x5453494c         // "LIST", of LISTEN_FDS: for user networks
 	JNE	environment
+keep:
 	STOSQ
 	JMP	environment
 append:

@@ -15,6 +15,7 @@ type UserDevice struct {
 	Spec    string   // user,... as --net has it
 	Publish []string // as --publish has them
 	MAC     [6]byte
+	Taken   []int        // descriptors above the standard ones that are other devices
 	Program string       // which makes it, "" for the one beside gocat
 	Say     func(string) // unless nil, told in lines what the guest got
 }
@@ -24,7 +25,21 @@ type UserDevice struct {
 const (
 	UserFrames = 3 // its end of the device's seqpacket socket: a frame a packet
 	UserReady  = 4 // a pipe that gets one byte when the network is there
+	UserPassed = 5 // what this process had from FirstPassed on, as far as it may be ports
 )
+
+// FirstPassed is the first descriptor that a service manager passes
+// (sd_listen_fds(3)).
+const FirstPassed = 3
+
+// MayBePassed is how many descriptors from FirstPassed on may be sockets for the
+// device's published ports: one for each, if other devices are among them.
+func (u *UserDevice) MayBePassed() int {
+	if len(u.Publish) == 0 {
+		return 0
+	}
+	return len(u.Publish) + len(u.Taken)
+}
 
 // UserBuffer is how many bytes of frames may wait in each direction of a user
 // network's socket, as far as net.core.wmem_max lets it.
@@ -95,11 +110,18 @@ var ErrNowhere = errors.New("no network device has a user network")
 // without one that they lead into.
 func (o *Options) attachUser(devices []Device) error {
 	publish := o.publish
+	var taken []int
+	for i := range devices {
+		if d := &devices[i]; d.Inherited && d.FD >= FirstPassed {
+			taken = raw.Append(taken, d.FD)
+		}
+	}
 	for i := range devices {
 		d := &devices[i]
 		if d.User == nil {
 			continue
 		}
+		d.User.Taken = taken
 		d.User.Publish, publish = publish, nil
 		d.User.Guest, d.User.MAC, d.User.Say = o.Guest, d.MAC, o.Say
 		mtu := o.net(d.Name).userMTU

@@ -111,7 +111,7 @@ func callName(nr uint64) string {
 		return "epoll_ctl"
 	case unix.SYS_EVENTFD2:
 		return "eventfd2"
-	case unix.SYS_EXECVE:
+	case unix.SYS_EXECVE, execute:
 		return "execve"
 	case unix.SYS_EXECVEAT:
 		return "execveat"

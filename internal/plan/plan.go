@@ -79,6 +79,13 @@ const (
 	// descriptor arg0. The result is 1 where all of them were read, 0 where the file
 	// ends before, and else an error.
 	Fill = ^uint64(9)
+
+	// execute is execve with what the stub kept of its environment.
+	execute = ^uint64(10)
+
+	// Given is no call: 1 if the process was given a variable whose setting begins with
+	// the 8 bytes of arg0, of those that the stub keeps, else 0.
+	Given = ^uint64(11)
 )
 
 // Masks of results.
@@ -215,11 +222,11 @@ func (p *Plan) Exec(message string, exe int, args, env []Ref) {
 	p.Must(message, 0, unix.SYS_EXECVEAT, exe, []byte{0}, 0, 0, unix.AT_EMPTY_PATH)
 }
 
-// ExecPath adds the call that executes the program of that path, without an
-// environment.
+// ExecPath adds the call that executes the program of that path. Its environment is
+// what the stub has kept: variables by which sockets are passed.
 func (p *Plan) ExecPath(message, path string, args []Ref) {
 	p.refs = append(p.refs, ref{len(p.records), 1, p.list(args)})
-	p.Must(message, 0, unix.SYS_EXECVE, raw.CString(path), 0, 0)
+	p.Must(message, 0, execute, raw.CString(path), 0)
 }
 
 // Ref is a place in a plan's data.

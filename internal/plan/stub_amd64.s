@@ -16,7 +16,8 @@
 //	address of the message for a program that execve gave privileges
 //
 // followed by records of ten words (plan.go). The stub appends its arguments to
-// the command line, makes each record's system call, then wipes the set-up
+// the command line, keeps of its environment the variables that begin with LIST or
+// GOCA, makes each record's system call, then wipes the set-up
 // area, clears the registers and enters the guest. It never uses the stack
 // after the plan has begun, because the plan unmaps it.
 
@@ -28,6 +29,10 @@
 
 #define DIGITS   8
 
+// The first four bytes of the names of variables that are kept.
+#define LISTEN   0x5453494c
+#define GOCAT    0x41434f47
+
 #define EPERM  1
 #define EINTR  4
 #define ENOSYS 38
@@ -37,6 +42,7 @@
 #define SYS_munmap     11
 #define SYS_pread64    17
 #define SYS_writev     20
+#define SYS_execve     59
 #define SYS_exit_group 231
 
 #define AT_UID  11
@@ -87,12 +93,27 @@ message:
 	ADDQ	$8, SI
 	JMP	fail
 
-	// Skip the environment, then look for the vdso in the auxiliary vector.
+	// Leave of the environment what is the plan's business, remember where it is in
+	// the place of a message that is not needed any more, and look for the vdso in the
+	// auxiliary vector.
 environment:
+	MOVQ	R8, 16(BX)
+	MOVQ	R8, R9
+variable:
 	MOVQ	0(R8), AX
 	ADDQ	$8, R8
 	TESTQ	AX, AX
-	JNE	environment
+	JEQ	variables
+	CMPL	0(AX), $LISTEN
+	JEQ	keep
+	CMPL	0(AX), $GOCAT
+	JNE	variable
+keep:
+	MOVQ	AX, 0(R9)
+	ADDQ	$8, R9
+	JMP	variable
+variables:
+	MOVQ	AX, 0(R9)
 	XORL	R14, R14
 auxiliary:
 	MOVQ	0(R8), AX
@@ -147,6 +168,10 @@ record:
 	JEQ	closeeach
 	CMPQ	AX, $-10
 	JEQ	fill
+	CMPQ	AX, $-11
+	JEQ	execute
+	CMPQ	AX, $-12
+	JEQ	given
 	SYSCALL
 result:
 	MOVQ	AX, BP
@@ -222,6 +247,25 @@ fill:
 	ADDQ	AX, R10
 	SUBQ	AX, DX
 	JNE	fill
+	MOVL	$1, AX
+	JMP	result
+execute:
+	MOVQ	$(PLAN+16), DX
+	MOVQ	0(DX), DX
+	MOVL	$SYS_execve, AX
+	SYSCALL
+	JMP	result
+given:
+	MOVQ	$(PLAN+16), SI
+	MOVQ	0(SI), SI
+	XORL	AX, AX
+one:
+	MOVQ	0(SI), DX
+	ADDQ	$8, SI
+	TESTQ	DX, DX
+	JEQ	result
+	CMPQ	0(DX), DI
+	JNE	one
 	MOVL	$1, AX
 	JMP	result
 copy:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type Request struct {
 	Device  string   // the guest's name of the device, for messages
 	Guest   string   // the guest's name, for its neighbours
 	MAC     [6]byte
+	Taken   []int // descriptors that are other devices, of those that were passed
 	Verbose bool
 }
 
@@ -23,6 +25,9 @@ func (r *Request) Args() []string {
 		"--mac", net.HardwareAddr(r.MAC[:]).String()}
 	for _, p := range r.Publish {
 		args = append(args, "--publish", p)
+	}
+	for _, n := range r.Taken {
+		args = append(args, "--taken", strconv.Itoa(n))
 	}
 	if r.Verbose {
 		args = append(args, "--verbose")
@@ -54,6 +59,12 @@ func ParseRequest(args []string) (*Request, error) {
 			r.Guest = value
 		case "--publish":
 			r.Publish = append(r.Publish, value)
+		case "--taken":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return nil, fmt.Errorf("--taken: %w", err)
+			}
+			r.Taken = append(r.Taken, n)
 		case "--mac":
 			mac, err := net.ParseMAC(value)
 			if err != nil || len(mac) != len(r.MAC) {

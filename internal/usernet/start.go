@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -57,9 +58,20 @@ func start(d *device.UserDevice) (fd int, err error) {
 		return -1, err
 	}
 	defer ready.Close()
+	passed, drop, err := passedFiles(d)
+	if err != nil {
+		return -1, err
+	}
+	defer drop()
+	env := []string{}
+	for _, name := range passedVariables {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
 	p, err := os.StartProcess(program, args, &os.ProcAttr{
-		Env:   []string{},
-		Files: []*os.File{nil, nil, messagesIn, theirs, readyIn},
+		Env:   env,
+		Files: append([]*os.File{nil, nil, messagesIn, theirs, readyIn}, passed...),
 	})
 	messagesIn.Close()
 	readyIn.Close()
@@ -83,8 +95,42 @@ func start(d *device.UserDevice) (fd int, err error) {
 	return pair[0], nil
 }
 
+// passedFiles returns copies of the descriptors that were passed to this process for
+// the device's published ports; nil is none. Drop closes them, and what was passed: it
+// is not the guest's.
+func passedFiles(d *device.UserDevice) (files []*os.File, drop func(), err error) {
+	n, err := Passed(os.Getenv, os.Getpid(), d.MayBePassed())
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range n {
+		var f *os.File
+		number := device.FirstPassed + i
+		// What is closed on exec has not come through one: it is this process's own.
+		flags, err := unix.FcntlInt(uintptr(number), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC == 0 && !slices.Contains(d.Taken, number) {
+			if fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, device.UserPassed+n); err == nil {
+				f = os.NewFile(uintptr(fd), "passed")
+			}
+		}
+		files = append(files, f)
+	}
+	return files, func() {
+		for i, f := range files {
+			if f != nil {
+				f.Close()
+				unix.Close(device.FirstPassed + i)
+			}
+		}
+	}, nil
+}
+
 func request(d *device.UserDevice) *Request {
-	return &Request{Spec: d.Spec, Publish: d.Publish, Device: d.Name, Guest: d.Guest, MAC: d.MAC, Verbose: d.Say != nil}
+	r := &Request{Spec: d.Spec, Publish: d.Publish, Device: d.Name, Guest: d.Guest, MAC: d.MAC, Verbose: d.Say != nil}
+	if d.MayBePassed() > 0 {
+		r.Taken = d.Taken
+	}
+	return r
 }
 
 // command is what is executed for a device's network: path and arguments.

@@ -57,11 +57,17 @@ func start(args []string) error {
 		return err
 	}
 	keepDescriptors()
+	ports, err := passed(r, publish)
+	if err != nil {
+		return err
+	}
 	fds := []int{device.UserFrames}
-	for _, p := range publish {
-		fd, err := open(p)
-		if err != nil {
-			return err
+	for i, p := range publish {
+		fd, ok := ports[i]
+		if !ok {
+			if fd, err = open(p); err != nil {
+				return err
+			}
 		}
 		fds = append(fds, fd)
 	}

@@ -118,7 +118,7 @@ func badRanges() (all []attack) {
 		{"wrapping to low memory", ^uint64(0xfff), 0x101000, false},
 		{"straddling the end", memEnd - 4, 8, false},
 		{"just past the end", memEnd, 1, false},
-		{"high", systemPhys, 8, false},
+		{"high", 1 << 32, 8, false},
 		{"low memory", tables, 8, false},
 		{"boot info", infoAddr, 8, true},
 		{"text", text, 8, true},
@@ -230,7 +230,7 @@ func badMemory() (all []attack) {
 		add("3", "execute the "+name, fault, func(p *guests.Probe) guests.Step { return p.Execute(n(addr)) })
 	}
 	for name, addr := range map[string]uint64{
-		"zero": 0, "low memory": tables, "past memory": memEnd, "system area": systemPhys,
+		"zero": 0, "low memory": tables, "system area, past memory": memEnd, "high": 1 << 32,
 		"page tables": systemLinear + pml4Page<<12, "kernel half": 0xffff800000000000, "non-canonical": 1 << 47,
 	} {
 		add("3", "write to "+name, "no handler", store(addr))

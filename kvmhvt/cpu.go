@@ -120,8 +120,9 @@ func dataSegment(selector uint16, dpl uint8) segment {
 }
 
 // setCPU makes s the system registers of a guest's first instruction. s must
-// come from KVM: what it says about interrupt controllers stays.
-func (s *sregs) setCPU(cpl int) {
+// come from KVM: what it says about interrupt controllers stays. system is the system
+// area's physical address.
+func (s *sregs) setCPU(cpl int, system uint64) {
 	code, data := codeSegment(selKernelCode, 0), dataSegment(2<<3, 0)
 	s.tr = segment{typ: 11, present: 1} // Solo5's own tender starts guests with an empty TSS
 	s.efer = eferLME | eferLMA
@@ -140,7 +141,7 @@ func (s *sregs) setCPU(cpl int) {
 	s.cs, s.ss, s.ds, s.es, s.fs, s.gs = code, data, data, data, data, data
 	s.ldt = segment{unusable: 1}
 	s.cr0, s.cr2, s.cr4 = cr0Init, 0, cr4Init
-	s.cr3 = systemPhys + pml4Page*image.PageSize
+	s.cr3 = system + pml4Page*image.PageSize
 }
 
 // startRegs are the general registers of a guest's first instruction: a stack

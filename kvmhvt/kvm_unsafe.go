@@ -49,10 +49,10 @@ func (m *machine) enter() unix.Errno {
 	return errno
 }
 
-// addMemory makes b the guest's physical memory at phys. b must stay mapped as
-// long as the virtual machine lives; the guest changes it at any time.
-func (m *machine) addMemory(slot uint32, phys uint64, b []byte) error {
-	r := memoryRegion{slot: slot, guestPhys: phys, size: uint64(len(b)), userspace: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b))))}
+// addMemory makes b the machine's physical memory. It must stay mapped as long as the
+// virtual machine lives; the guest changes it at any time.
+func (m *machine) addMemory(b []byte) error {
+	r := memoryRegion{slot: 0, guestPhys: 0, size: uint64(len(b)), userspace: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b))))}
 	if errno := ioctlPtr(m.vm, kvmSetUserMemoryRegion, &r); errno != 0 {
 		return &Error{"add guest memory", errno, createAdvice(errno)}
 	}

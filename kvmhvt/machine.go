@@ -16,8 +16,9 @@ import (
 type machine struct {
 	kvm, vm, vcpu int
 	run           []byte // struct kvm_run, shared with the kernel
+	memory        []byte // all that is the machine's: mem, sys, and up to 2 MiB that nobody has
 	mem           []byte // guest memory, physical address 0
-	sys           []byte // what the processor needs and the guest must not see, at systemPhys
+	sys           []byte // what the processor needs and the guest must not see, immediately after it
 	regs          regs
 	sregs         sregs
 	events        vcpuEvents
@@ -91,17 +92,18 @@ func (m *machine) createVM(l *layout) (err error) {
 	if m.run, err = raw.Mmap(m.vcpu, size, unix.MAP_SHARED); err != nil {
 		return &Error{"map kvm_run", err, ""}
 	}
-	if m.mem, err = mapAnonymous(l.total); err != nil {
+	// One piece, because KVM waits for other processors after each. The kernel begins
+	// multiples of 2 MiB where a huge page can.
+	all := l.total + l.systemSize()
+	if m.memory, err = mapAnonymous((all + blockSize - 1) &^ (blockSize - 1)); err != nil {
 		return &MemoryError{l.total, err}
 	}
-	if m.sys, err = mapAnonymous(l.systemSize()); err != nil {
-		return fmt.Errorf("page tables of %d bytes: %w", l.systemSize(), err)
-	}
-	if err := m.addMemory(0, 0, m.mem); err != nil {
-		return err
-	}
-	return m.addMemory(1, systemPhys, m.sys)
+	m.mem, m.sys = m.memory[:l.total:l.total], m.memory[l.total:all]
+	return m.addMemory(m.memory[:all])
 }
+
+// system is the physical address of the system area.
+func (m *machine) system() uint64 { return uint64(len(m.mem)) }
 
 // choosePages keeps the kernel from backing the little memory that small guests
 // touch, after their image and at the top, with huge pages of 2 MiB, and asks for
@@ -117,7 +119,7 @@ func (m *machine) choosePages(img *image.Image) {
 
 // close releases what the machine holds. No thread may be in the guest.
 func (m *machine) close() {
-	for _, b := range [...][]byte{m.run, m.mem, m.sys} {
+	for _, b := range [...][]byte{m.run, m.memory} {
 		if b != nil {
 			raw.Munmap(b)
 		}

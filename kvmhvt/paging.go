@@ -7,11 +7,10 @@ import (
 )
 
 // The system area holds what the processor reads and the guest must not: it
-// lies at physical addresses past all guest memory. Its first pages are mapped
+// follows the guest's memory, layout.total bytes. Its first pages are mapped
 // for privilege level 0 at systemLinear, an address that no guest uses; the
 // page tables after them are not mapped anywhere.
 const (
-	systemPhys   = 1 << 32
 	systemLinear = 0x7f_c000_0000 // the last GiB that one page directory pointer table maps
 
 	tablesPage  = 0 // GDT, IDT and the gates' code: read and execute
@@ -69,7 +68,7 @@ func (l *layout) pageTables(sys []byte, cpl int) {
 	put := func(page, index int, entry uint64) {
 		binary.LittleEndian.PutUint64(sys[page*image.PageSize+8*index:], entry)
 	}
-	table := func(page int) uint64 { return systemPhys + uint64(page)*image.PageSize | pteTable }
+	table := func(page int) uint64 { return l.total + uint64(page)*image.PageSize | pteTable }
 	put(pml4Page, 0, table(pdptPage))
 	for i := range int((l.total + 1<<30 - 1) >> 30) {
 		put(pdptPage, i, table(pdPage+i))
@@ -101,7 +100,7 @@ func (l *layout) pageTables(sys []byte, cpl int) {
 func (l *layout) systemTables(put func(page, index int, entry uint64), table func(int) uint64) {
 	put(pdptPage, systemLinear>>30, table(sysPDPage))
 	put(sysPDPage, 0, table(sysPTPage))
-	const base = systemPhys | pteP | pteA
+	base := l.total | pteP | pteA
 	put(sysPTPage, tablesPage, base+tablesPage*image.PageSize)
 	put(sysPTPage, tssPage, base+tssPage*image.PageSize|pteNX)
 	put(sysPTPage, stackPage, base+stackPage*image.PageSize|pteW|pteD|pteNX)

@@ -8,9 +8,10 @@ import (
 	"gocat/internal/image"
 )
 
-// walk translates a linear address with the tables in sys, as a processor does,
+// walk translates a linear address with the tables in sys, at the physical address
+// at, as a processor does,
 // and returns the physical address and the entries' combined rights.
-func walk(sys []byte, linear uint64) (phys uint64, rights uint64, ok bool) {
+func walk(sys []byte, at, linear uint64) (phys uint64, rights uint64, ok bool) {
 	table := uint64(pml4Page * image.PageSize)
 	rights = pteW | pteU
 	nx := uint64(0)
@@ -27,7 +28,7 @@ func walk(sys []byte, linear uint64) (phys uint64, rights uint64, ok bool) {
 			offset := linear & (1<<shift - 1)
 			return addr + offset, rights | nx, true
 		}
-		table = addr - systemPhys
+		table = addr - at
 	}
 }
 
@@ -98,7 +99,7 @@ func checkPageTables(t *testing.T, img *image.Image, size, extra uint64) {
 	l.pageTables(sys, 3)
 	for page := uint64(0); page < l.total+4*blockSize; page += image.PageSize {
 		prot := expected(img, l.total, page)
-		phys, rights, ok := walk(sys, page)
+		phys, rights, ok := walk(sys, l.total, page)
 		if ok != (prot != 0) || ok != l.mapped(page) {
 			t.Fatalf("page %#x of %v: mapped is %v", page, prot, ok)
 		}
@@ -144,11 +145,11 @@ func TestSystemArea(t *testing.T) {
 	sys := make([]byte, l.systemSize())
 	l.pageTables(sys, 3)
 	for page := range uint64(512) {
-		phys, rights, ok := walk(sys, systemLinear+page*image.PageSize)
+		phys, rights, ok := walk(sys, l.total, systemLinear+page*image.PageSize)
 		if ok != (page <= stackPage) {
 			t.Errorf("page %d: mapped is %v", page, ok)
 		}
-		if ok && (rights&pteU != 0 || phys != systemPhys+page*image.PageSize || rights&pteW != 0 != (page == stackPage) || rights&pteNX == 0 != (page == tablesPage)) {
+		if ok && (rights&pteU != 0 || phys != l.total+page*image.PageSize || rights&pteW != 0 != (page == stackPage) || rights&pteNX == 0 != (page == tablesPage)) {
 			t.Errorf("page %d: %#x with %#x", page, phys, rights)
 		}
 	}

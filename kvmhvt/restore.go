@@ -152,7 +152,7 @@ func (t *tender) checkClock() error {
 // setProcessor sets the registers that the guest goes on with.
 func (t *tender) setProcessor() error {
 	s, m := t.config.Warm.State, t.machine
-	m.sregs.setCPU(3)
+	m.sregs.setCPU(3, m.system())
 	m.sregs.fs.base, m.sregs.gs.base = s.FSBase, s.GSBase
 	if err := m.setSregs(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (t *tender) counter() (uint64, error) {
 
 // runCounter runs such instructions from r.
 func (m *machine) runCounter(r regs) (uint64, error) {
-	m.sregs.setCPU(3)
+	m.sregs.setCPU(3, m.system())
 	if err := m.setSregs(); err != nil {
 		return 0, err
 	}

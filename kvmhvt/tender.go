@@ -112,7 +112,7 @@ func (t *tender) start() error {
 	if err := m.getSregs(); err != nil {
 		return err
 	}
-	m.sregs.setCPU(c.CPL)
+	m.sregs.setCPU(c.CPL, m.system())
 	if err := m.setSregs(); err != nil {
 		return err
 	}

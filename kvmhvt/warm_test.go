@@ -82,7 +82,7 @@ func TestWarmChecked(t *testing.T) {
 		"empty":      {func(w *Warm, _ *State, _ *regs) { w.Memory[0].Size = 0 }, "not pages in order"},
 		"part":       {func(w *Warm, _ *State, _ *regs) { w.Memory[0].Size++ }, "not pages in order"},
 		"past":       {func(w *Warm, _ *State, _ *regs) { w.Memory[1].Addr = 4<<20 - 0x1000 }, "none of the guest's"},
-		"system":     {func(w *Warm, _ *State, _ *regs) { w.Memory[1].Addr = systemPhys }, "none of the guest's"},
+		"system":     {func(w *Warm, _ *State, _ *regs) { w.Memory[1].Addr = 4 << 20 }, "none of the guest's"},
 		"wraps":      {func(w *Warm, _ *State, _ *regs) { w.Memory[1].Addr = 1<<64 - 0x1000 }, "none of the guest's"},
 		"short":      {func(w *Warm, _ *State, _ *regs) { w.Memory[1].Size = 0x3000 }, "are there"},
 	} {

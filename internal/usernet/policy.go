@@ -16,7 +16,7 @@ const (
 	// Frames, published ports, and those who join. capget says that no capability
 	// is left.
 	networkCalls = `
-		accept4 capget fcntl getpeername getsockname getsockopt poll recvfrom recvmsg
+		accept4 capget fcntl getpeername getsockname getsockopt ppoll recvfrom recvmsg
 		sendmsg sendto setsockopt shutdown writev`
 	// Connections, datagrams and pings to the outside, and DNS.
 	outboundCalls = `

@@ -105,13 +105,16 @@ func (m *machine) createVM(l *layout) (err error) {
 // system is the physical address of the system area.
 func (m *machine) system() uint64 { return uint64(len(m.mem)) }
 
-// choosePages keeps the kernel from backing the little memory that small guests
-// touch, after their image and at the top, with huge pages of 2 MiB, and asks for
-// them where the image itself fills them. Larger guests still get them for the rest.
+// choosePages asks for huge pages of 2 MiB, since the guest leaves the processor at the
+// first use of each page; but not for the little memory that small guests use: after
+// their image, unless the image itself fills them, and at the top.
 func (m *machine) choosePages(img *image.Image) {
-	bottom := min((img.End+2*blockSize-1)&^(blockSize-1), uint64(len(m.mem)))
+	size := uint64(len(m.mem))
+	bottom := min((img.End+2*blockSize-1)&^(blockSize-1), size)
+	top := max(bottom, size-blockSize)
 	raw.Madvise(m.mem[:bottom], unix.MADV_NOHUGEPAGE)
-	raw.Madvise(m.mem[len(m.mem)-blockSize:], unix.MADV_NOHUGEPAGE)
+	raw.Madvise(m.mem[bottom:top], unix.MADV_HUGEPAGE)
+	raw.Madvise(m.mem[top:], unix.MADV_NOHUGEPAGE)
 	for start, end := img.Filled(0); start < end; start, end = img.Filled(end) {
 		raw.Madvise(m.mem[start:min(end, bottom)], unix.MADV_HUGEPAGE)
 	}

@@ -16,7 +16,8 @@
 # make test-qemu  run the hvt tests and gocat selftest on ordinary KVM: a Debian
 #                 kernel's kvm_amd in an emulated machine
 # make test-oci   run unikernels under container engines with gocat-oci as their
-#                 runtime: podman, Docker, containerd; as root, with their packages
+#                 runtime: podman, Docker, containerd; as root, which installs
+#                 those of Debian's packages that are missing
 # make reproducible  build twice, in different places, and compare
 # make sbom       write what the programs are made of (CycloneDX): gocat.cdx.json,
 #                 gocat-net.cdx.json and gocat-runtime.cdx.json
@@ -122,6 +123,7 @@ test-qemu: check-go
 	go run ./internal/qemutest -timeout 30m -- gocat selftest --backend=hvt
 
 test-oci: check-go
+	.ci/engines
 	cd internal/oci/testdata/engines && go test -count=1 -timeout=60m $(OCIFLAGS) .
 
 reproducible: check-go

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,20 @@ func leftovers() (all []string) {
 	}
 	states, _ := filepath.Glob("/run/gocat*/*")
 	all = append(all, states...)
-	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	for line := range strings.SplitSeq(string(mounts), "\n") {
-		if strings.Contains(line, "gocat") && strings.Fields(line)[4] != dir { // which prepare mounts
+	for _, line := range mounts() {
+		if strings.Contains(line, "gocat") && !slices.Contains(mountsBefore, line) {
 			all = append(all, line)
 		}
 	}
 	return all
+}
+
+// mountsBefore are those that were there when the tests began.
+var mountsBefore = mounts()
+
+func mounts() []string {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	return strings.Split(string(b), "\n")
 }
 
 // wantNothingLeft fails t if something is left when the engines have ended.
@@ -50,7 +58,7 @@ func TestKilledRuntime(t *testing.T) {
 	steps := [][]string{{"create"}, {"start"}, {"pause"}, {"resume"}, {"kill"}, {"delete", "--force"}}
 	for _, backend := range backends {
 		t.Run(backend, func(t *testing.T) {
-			const group = "gocat-killed"
+			group := filepath.Base(dir) + "-killed" // as no test before has left one
 			root := t.TempDir()
 			said, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 			if err != nil {

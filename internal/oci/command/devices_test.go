@@ -150,17 +150,8 @@ func TestNetwork(t *testing.T) {
 			wantError(t, b.do("create", b.id+"-2"), "another guest in the same network has it")
 			b.must("start", b.id)
 			awaitOutput(t, stdout, "Plugging into servi with mac "+link.HardwareAddr.String()+" mtu 1400")
-			c, err := net.Dial("udp", "10.77.0.2:4242")
-			if err != nil {
-				t.Fatal(err)
-			}
 			payload := "sent to the guest " + strings.Repeat("x", 700)
-			for range 3 {
-				if _, err := c.Write([]byte(payload)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			c.Close()
+			sendUDP(t, payload)
 			awaitOutput(t, stdout, payload)
 			checkUDP(t, testhost.Contents(t, stdout), payload)
 			b.must("delete", "--force", b.id)
@@ -168,16 +159,10 @@ func TestNetwork(t *testing.T) {
 	})
 }
 
-// network makes a veth pair between this network namespace and another, with the
-// addresses 10.77.0.1 and 10.77.0.2, and returns the other's end and path.
+// network makes another network namespace, connected to this one, and returns the
+// other's end and path.
 func network(t *testing.T) (*netlink.LinkAttrs, string) {
 	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	threads := make(chan int)
 	end := make(chan bool)
 	go func() { // a thread holds the other namespace
@@ -195,6 +180,19 @@ func network(t *testing.T) (*netlink.LinkAttrs, string) {
 		testhost.Skip(t, "cannot make a network namespace")
 	}
 	path := fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), tid)
+	return connect(t, path), path
+}
+
+// connect makes a veth pair between this network namespace and the one at path, with
+// the addresses 10.77.0.1 and 10.77.0.2, and returns the other's end.
+func connect(t *testing.T, path string) *netlink.LinkAttrs {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	ns, err := os.Open(path)
 	must(err)
 	defer ns.Close()
@@ -219,7 +217,22 @@ func network(t *testing.T) (*netlink.LinkAttrs, string) {
 	host := address(here, "host", "10.77.0.1/24")
 	guest := address(there, "eth0", "10.77.0.2/24")
 	must(here.NeighAdd(&netlink.Neigh{LinkIndex: host.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.IPv4(10, 77, 0, 2), HardwareAddr: guest.Attrs().HardwareAddr}))
-	return guest.Attrs(), path
+	return guest.Attrs()
+}
+
+// sendUDP sends a guest that connect has connected the payload a few times.
+func sendUDP(t *testing.T, payload string) {
+	t.Helper()
+	c, err := net.Dial("udp", "10.77.0.2:4242")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 {
+		if _, err := c.Write([]byte(payload)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // checkUDP finds the frame with the payload and checks the checksums of its headers.

@@ -281,7 +281,7 @@ func (n *creation) talk() error {
 	}
 	said, _, err := n.conn.receive()
 	if err == nil && !said.Ready {
-		if err := n.answer(pid, said); err != nil {
+		if err := n.answer(pid, said.Wants); err != nil {
 			return err
 		}
 		_, _, err = n.conn.receive()
@@ -307,7 +307,7 @@ func (n *creation) talk() error {
 }
 
 // answer runs hooks, and gives init the networks that it asks for.
-func (n *creation) answer(pid int, asked *message) error {
+func (n *creation) answer(pid int, wants *state.Wants) error {
 	s := Report(n.Container, state.Creating)
 	s.Pid = pid
 	if h := n.spec.Hooks; h != nil {
@@ -319,7 +319,12 @@ func (n *creation) answer(pid int, asked *message) error {
 			return err
 		}
 	}
-	answer, taps, err := network(n.spec, pid, asked)
+	wants.Resolv = resolvConf(n.spec)
+	if len(wants.Nets) > 0 && networkIsLate(n.spec) {
+		n.Network = wants
+		return n.conn.send(&message{Later: true})
+	}
+	answer, taps, err := network(n.Container, pid, wants)
 	if err != nil {
 		return err
 	}

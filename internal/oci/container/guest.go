@@ -33,6 +33,7 @@ type guest struct {
 	args    []string       // its arguments, from its name on
 	keep    []int          // descriptors that survive execve
 	first   string         // the network device that has the first interface, or ""
+	later   bool           // it gets its networks, and is made ready, when the container is started
 }
 
 // stdinDevice is the network device that standard input is attached to, as gocat
@@ -158,6 +159,17 @@ func (g *guest) set(name, format string, args ...any) error {
 	return fmt.Errorf("no option --%s", name)
 }
 
+// ready gives the guest its memory and devices, and does all that can fail.
+func (g *guest) ready(b *bootstrap, m *message, taps []int) error {
+	if len(taps) != len(m.Links) {
+		return errors.New("descriptors of taps are missing: the limit on them is too low")
+	}
+	if err := g.attach(b.State.ID, b.Spec.Linux.Resources, m, taps); err != nil {
+		return err
+	}
+	return g.prepare(b)
+}
+
 // attach gives the guest its memory and devices.
 func (g *guest) attach(id string, r *specs.LinuxResources, m *message, taps []int) error {
 	g.inv.Devices.AllowCloexec = true
@@ -217,7 +229,7 @@ func (g *guest) memory(r *specs.LinuxResources) uint64 {
 	return min(max(limit&^(image.MB-1), tender.DefaultMemory), most)
 }
 
-// prepare does all that can fail, and sets what to become.
+// prepare sets what to become.
 func (g *guest) prepare(b *bootstrap) error {
 	set, err := device.Attach(g.loaded.Image.Manifest, &g.inv.Devices)
 	if err != nil {

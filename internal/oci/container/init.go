@@ -58,17 +58,26 @@ func Init() error {
 // returns only on error.
 func (b *bootstrap) finish(g *guest, create conn) error {
 	h, p := b.Spec.Hooks, b.Spec.Process
-	if (h == nil || len(h.StartContainer) == 0) && p.ApparmorProfile+p.SelinuxLabel == "" {
+	if (h == nil || len(h.StartContainer) == 0) && p.ApparmorProfile+p.SelinuxLabel == "" && !g.later {
 		if err := credentials(b.Spec); err != nil {
 			return err
 		}
 		g.survive()
 		return becomeWaiting(g.exe, g.args, b.Spec.Process) // which closes create
 	}
-	// Hooks are run, and labels take effect with the next program, when the container
-	// has been started: so it is this one that waits.
+	// Hooks are run, networks come and labels take effect with the next program, when
+	// the container has been started: so it is this one that waits.
 	create.Close()
-	return state.Await(os.NewFile(listenerFD, "start"), func() error {
+	return state.Await(os.NewFile(listenerFD, "start"), func(word []byte, taps []int) error {
+		if g.later {
+			answer := &message{}
+			if err := json.Unmarshal(word, answer); err != nil {
+				return err
+			}
+			if err := g.ready(b, answer, taps); err != nil {
+				return err
+			}
+		}
 		s := b.State
 		s.Status, s.Pid = specs.StateCreated, os.Getpid()
 		if err := credentials(b.Spec); err != nil {
@@ -138,24 +147,21 @@ func prepare(b *bootstrap, create conn) (*guest, error) {
 		return nil, err
 	}
 	g := &guest{blocks: map[string]int{}}
-	ask := &message{}
+	ask := &message{Wants: &state.Wants{}}
 	if !b.Pause {
 		if g, err = newGuest(s, r.Dir); err != nil {
 			return nil, err
 		}
-		ask.Nets, ask.First, ask.Args, ask.Go = g.nets(), g.first, g.inv.Args, g.loaded.Image.Fault != 0
+		ask.Wants = &state.Wants{Nets: g.nets(), First: g.first, Args: g.inv.Args, Go: g.loaded.Image.Fault != 0}
 	}
 	answer, taps := &message{}, []int(nil)
-	if len(ask.Nets) > 0 || hooked(s.Hooks) {
+	if len(ask.Wants.Nets) > 0 || hooked(s.Hooks) {
 		if err := create.send(ask); err != nil {
 			return nil, err
 		}
 		if answer, taps, err = create.receive(); err != nil {
 			return nil, err
 		}
-	}
-	if len(taps) != len(answer.Links) {
-		return nil, errors.New("descriptors of taps are missing: the limit on them is too low")
 	}
 	state := b.State
 	state.Pid = os.Getpid()
@@ -177,17 +183,15 @@ func prepare(b *bootstrap, create conn) (*guest, error) {
 		}
 		g.blocks[name] = fd
 	}
-	if b.Pause {
-		if err := g.pause(); err != nil {
-			return nil, err
-		}
-	} else {
-		if err := g.attach(b.State.ID, s.Linux.Resources, answer, taps); err != nil {
-			return nil, err
-		}
-		if err := g.prepare(b); err != nil {
-			return nil, err
-		}
+	switch g.later = answer.Later; {
+	case g.later:
+	case b.Pause:
+		err = g.pause()
+	default:
+		err = g.ready(b, answer, taps)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := process(s.Process); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -30,7 +31,7 @@ func Start(c *state.Container) error {
 	default:
 		return fmt.Errorf("cannot start a container in the %s state", status)
 	}
-	if err := c.Release(); err != nil {
+	if err := release(c); err != nil {
 		return err
 	}
 	if c.Pids != nil {
@@ -47,6 +48,25 @@ func Start(c *state.Container) error {
 		if kill := Kill(c, unix.SIGKILL, false); kill != state.ErrNotRunning {
 			err = errors.Join(err, kill)
 		}
+	}
+	return err
+}
+
+// release has init go on, with its networks if it has none yet.
+func release(c *state.Container) error {
+	if c.Network == nil {
+		return c.Release([]byte{'s'})
+	}
+	answer, taps, err := network(c, c.Pid, c.Network)
+	if err != nil {
+		return err
+	}
+	word, err := json.Marshal(answer)
+	if err == nil {
+		err = c.Release(word, taps...)
+	}
+	for _, t := range taps {
+		t.Close()
 	}
 	return err
 }

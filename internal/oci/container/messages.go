@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gocat/internal/oci/state"
 )
 
 // bootstrap is what create tells init, in a file that it inherits.
@@ -43,15 +45,15 @@ const (
 //	create  it is written down
 //
 // Each waits for the other's, and ends with it. The second and third are left out
-// where there is neither a network nor a hook.
+// where there is neither a network nor a hook. Where the engine makes the networks when
+// create has ended, start sends the third.
 type message struct {
-	Error string   `json:",omitempty"` // init's last
-	Ready bool     `json:",omitempty"` // init's last but one
-	Nets  []string `json:",omitempty"` // the guest's network devices
-	First string   `json:",omitempty"` // the one that has the first interface, if the image says so
-	Go    bool     `json:",omitempty"` // the guest is a program of gocat build
-	Links []link   `json:",omitempty"` // in the order of their descriptors
-	Args  []string `json:",omitempty"` // init: those that the guest has; create: those that tell it of its links
+	Error string       `json:",omitempty"` // init's last
+	Ready bool         `json:",omitempty"` // init's last but one
+	Wants *state.Wants `json:",omitempty"` // init's first
+	Later bool         `json:",omitempty"` // the networks come when the container is started
+	Links []link       `json:",omitempty"` // the networks, in the order of their descriptors
+	Args  []string     `json:",omitempty"` // the arguments that tell the guest of them
 }
 
 // link is a guest's network.
@@ -112,8 +114,8 @@ func (c conn) receive() (*message, []int, error) {
 	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
 		return nil, nil, io.ErrShortBuffer
 	}
-	var m message
-	if err := json.Unmarshal(b[:n], &m); err != nil {
+	m := &message{}
+	if err := json.Unmarshal(b[:n], m); err != nil {
 		return nil, nil, err
 	}
 	var fds []int
@@ -133,7 +135,7 @@ func (c conn) receive() (*message, []int, error) {
 	if m.Error != "" {
 		return nil, nil, errors.New(m.Error)
 	}
-	return &m, fds, nil
+	return m, fds, nil
 }
 
 // memfd returns a file in memory with v as JSON, at its beginning.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"gocat/internal/oci/bundle"
+	"gocat/internal/oci/state"
 	"gocat/internal/oci/wire"
 )
 
@@ -34,14 +35,23 @@ func validWord(word string) bool {
 	return len(word) > 1 && len(word) < 64 && word[0] == '-' && strings.Trim(word, letters) == ""
 }
 
+// networkIsLate reports whether the engine makes the container's interfaces when create
+// has ended. podman does so with user namespaces, so that the network namespace, which
+// is made with it, is the user namespace's.
+func networkIsLate(s *specs.Spec) bool {
+	return slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.NetworkNamespace && n.Path == ""
+	}) && bundle.Has(s, specs.UserNamespace)
+}
+
 // network gives the guest's network devices the container's interfaces, with a tap
 // for each: those of the same name, and the others in order.
-func network(s *specs.Spec, pid int, asked *message) (answer *message, taps []*os.File, err error) {
+func network(c *state.Container, pid int, asked *state.Wants) (answer *message, taps []*os.File, err error) {
 	answer = &message{}
 	if len(asked.Nets) == 0 {
 		return answer, nil, nil
 	}
-	if !bundle.Has(s, specs.NetworkNamespace) || sameFile(namespacePath(pid, "net"), "/proc/thread-self/ns/net") {
+	if sameFile(namespacePath(pid, "net"), "/proc/thread-self/ns/net") {
 		return nil, nil, fmt.Errorf("the guest's network device '%s' takes an interface over, and the container's network is the host's: give it one of its own", asked.Nets[0])
 	}
 	err = wire.Namespace(namespacePath(pid, "net"), func() error {
@@ -61,7 +71,7 @@ func network(s *specs.Spec, pid int, asked *message) (answer *message, taps []*o
 			}
 			taps = append(taps, tap)
 			answer.Links = append(answer.Links, link{Device: name, MAC: at.MAC.String(), MTU: at.MTU})
-			words, err := words(s, asked, i, at)
+			words, err := words(c.Annotations, asked, i, at)
 			if err != nil {
 				return err
 			}
@@ -105,7 +115,7 @@ func match(devices []string, all []wire.Interface, first string) ([]*wire.Interf
 }
 
 // words tell the guest the address of a device, unless its arguments do.
-func words(s *specs.Spec, asked *message, device int, at *wire.Interface) (all []string, err error) {
+func words(annotations map[string]string, asked *state.Wants, device int, at *wire.Interface) (all []string, err error) {
 	ipv4, gateway := "", ""
 	if device == 0 {
 		ipv4, gateway = wordIPv4, wordGateway
@@ -114,10 +124,10 @@ func words(s *specs.Spec, asked *message, device int, at *wire.Interface) (all [
 		name string
 		word *string
 	}{{annotationIPv4, &ipv4}, {annotationGateway, &gateway}} {
-		if word, ok := s.Annotations[key.name]; ok && device == 0 {
+		if word, ok := annotations[key.name]; ok && device == 0 {
 			*key.word = word
 		}
-		if word, ok := s.Annotations[key.name+"."+asked.Nets[device]]; ok {
+		if word, ok := annotations[key.name+"."+asked.Nets[device]]; ok {
 			*key.word = word
 		}
 		if *key.word != "" && !validWord(*key.word) {
@@ -141,34 +151,38 @@ func words(s *specs.Spec, asked *message, device int, at *wire.Interface) (all [
 		add("--ipv6", at.IPv6[0])
 		add("--ipv6-gateway", at.Router6)
 	}
-	for _, server := range nameservers(s) {
+	for _, server := range nameservers(asked.Resolv) {
 		add("--nameserver", server)
 	}
 	return all, nil
 }
 
-// nameservers are those of the file that the engine mounts at /etc/resolv.conf. At
-// most three count, as for the resolver of the C library.
-func nameservers(s *specs.Spec) (all []string) {
+// resolvConf is the file that the engine mounts at /etc/resolv.conf, or "".
+func resolvConf(s *specs.Spec) string {
 	for i := range s.Mounts {
-		m := &s.Mounts[i]
-		if m.Destination != "/etc/resolv.conf" || !bundle.IsBind(m) {
+		if m := &s.Mounts[i]; m.Destination == "/etc/resolv.conf" && bundle.IsBind(m) {
+			return m.Source
+		}
+	}
+	return ""
+}
+
+// nameservers are those of a resolv.conf, if there is one. At most three count, as for
+// the resolver of the C library.
+func nameservers(path string) (all []string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() && len(all) < 3 {
+		words := strings.Fields(lines.Text())
+		if len(words) < 2 || words[0] != "nameserver" {
 			continue
 		}
-		f, err := os.Open(m.Source)
-		if err != nil {
-			return nil
-		}
-		defer f.Close()
-		lines := bufio.NewScanner(f)
-		for lines.Scan() && len(all) < 3 {
-			words := strings.Fields(lines.Text())
-			if len(words) < 2 || words[0] != "nameserver" {
-				continue
-			}
-			if a, err := netip.ParseAddr(words[1]); err == nil && a.Zone() == "" {
-				all = append(all, a.String())
-			}
+		if a, err := netip.ParseAddr(words[1]); err == nil && a.Zone() == "" {
+			all = append(all, a.String())
 		}
 	}
 	return all

@@ -30,10 +30,23 @@ type Container struct {
 	Pids        *int64            `json:"pids,omitempty"` // limit of processes, for when it is the guest
 	Hooks       *specs.Hooks      `json:"hooks,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Network is what is left to do when the container is started, where the engine
+	// makes its interfaces only then; nil otherwise.
+	Network *Wants `json:"network,omitempty"`
 	// Delegate is the runtime whose container this really is, "" for our own.
 	Delegate string `json:"delegate,omitempty"`
 
 	dir string
+}
+
+// Wants is what a guest asks for of the container's network.
+type Wants struct {
+	Nets  []string `json:",omitempty"` // its network devices
+	First string   `json:",omitempty"` // the one that has the first interface, if the image says so
+	Go    bool     `json:",omitempty"` // it is a program of gocat build
+	Args  []string `json:",omitempty"` // the arguments that it has
+	// Resolv is the file that the engine mounts at /etc/resolv.conf, if it does.
+	Resolv string `json:",omitempty"`
 }
 
 // Cgroup says where a container's control groups are.

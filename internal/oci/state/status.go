@@ -150,11 +150,11 @@ func (c *Container) waits() bool {
 }
 
 // Release tells the container's init to become the guest, and waits until it has. The
-// error is what init says.
+// error is what init says. It gets a word and files if it waits for those (Await).
 //
 // The message has one end of a socket, which is closed with the socket that the message
 // is in if nobody takes it from there.
-func (c *Container) Release() error {
+func (c *Container) Release(word []byte, files ...*os.File) error {
 	to, err := c.connect()
 	if err != nil {
 		return fmt.Errorf("cannot start a container that has stopped: %w", err)
@@ -166,7 +166,11 @@ func (c *Container) Release() error {
 	}
 	answer, theirs := os.NewFile(uintptr(pair[0]), "answer"), os.NewFile(uintptr(pair[1]), "answer")
 	defer answer.Close()
-	err = unix.Sendmsg(int(to.Fd()), []byte{'s'}, unix.UnixRights(int(theirs.Fd())), nil, unix.MSG_NOSIGNAL)
+	fds := []int{int(theirs.Fd())}
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	err = unix.Sendmsg(int(to.Fd()), word, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
 	theirs.Close()
 	if err != nil {
 		return fmt.Errorf("cannot start a container that has stopped: %w", err)
@@ -178,23 +182,32 @@ func (c *Container) Release() error {
 	return err
 }
 
-// Await waits on the socket of Listen for Release, and calls then, which returns only
-// on error; that is what Release returns, and Await.
-func Await(socket *os.File, then func() error) error {
-	var word [1]byte
-	control := make([]byte, unix.CmsgSpace(4))
+// maxWord is the size in bytes of the longest word of Release, and maxFiles the
+// most files: those of a guest's devices.
+const (
+	maxWord  = 64 << 10
+	maxFiles = 64
+)
+
+// Await waits on the socket of Listen for Release, and calls then with what it sends,
+// which returns only on error; that is what Release returns, and Await.
+func Await(socket *os.File, then func(word []byte, files []int) error) error {
+	word := make([]byte, maxWord)
+	control := make([]byte, unix.CmsgSpace(4*(1+maxFiles)))
 	for {
-		_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), word[:], control, unix.MSG_CMSG_CLOEXEC)
+		n, cn, _, _, err := unix.Recvmsg(int(socket.Fd()), word, control, unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return os.NewSyscallError("recvmsg", err)
 		}
-		err = then()
-		for _, fd := range rights(control[:n]) {
-			unix.Write(fd, []byte(err.Error()))
+		fds := rights(control[:cn])
+		if len(fds) == 0 {
+			continue
 		}
+		err = then(word[:n], fds[1:])
+		unix.Write(fds[0], []byte(err.Error()))
 		return err
 	}
 }

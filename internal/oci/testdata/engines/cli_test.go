@@ -18,13 +18,16 @@ import (
 // cli is an engine that is driven as podman and docker are.
 type cli struct {
 	program []string // with the options of every call
+	mapping []string // options that give a container a user namespace
 }
 
 func (c cli) args(args ...string) []string { return slices.Concat(c.program, args) }
 
 type podman struct{ cli }
 
-func newPodman() engine { return &podman{cli{[]string{"podman"}}} }
+func newPodman() engine {
+	return &podman{cli{program: []string{"podman"}, mapping: []string{"--uidmap=0:200000:5000", "--gidmap=0:300000:5000"}}}
+}
 
 func (p *podman) start(t *testing.T) {
 	os.Setenv("CONTAINERS_CONF", configurePodman(t))
@@ -67,7 +70,9 @@ func (d *docker) start(t *testing.T) {
 	eventually(t, "dockerd", func() bool { return command(t, nil, d.args("info")...).status == 0 })
 }
 
-func (d *docker) lacks(string) string { return "" }
+func (d *docker) lacks(need string) string {
+	return map[string]string{"mapping": "a dockerd has user namespaces for all containers, or none"}[need]
+}
 
 func (c cli) load(t testing.TB, archive string) {
 	t.Helper()
@@ -90,6 +95,9 @@ func (c cli) words(s spec) []string {
 		if value != "" {
 			words = append(words, option+"="+value)
 		}
+	}
+	if s.mapped {
+		words = append(words, c.mapping...)
 	}
 	return append(append(words, "localhost/"+s.image), s.args...)
 }
@@ -126,6 +134,12 @@ func (c cli) launch(t testing.TB, s spec) container {
 	t.Helper()
 	id := c.create(t, s)
 	must(t, c.args("start", id)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			e := command(t, nil, c.args("logs", id)...)
+			t.Logf("the end of %s's logs: %s", s.image, e.stdout[max(0, len(e.stdout)-2000):]+e.stderr)
+		}
+	})
 	return &cliContainer{t, c, id}
 }
 

@@ -73,6 +73,7 @@ func (c *ctr) lacks(need string) string {
 		"publish":  "ctr publishes no ports",
 		"networks": "ctr has no networks by name",
 		"update":   "ctr changes no limits",
+		"mapping":  "ctr 1.6 has runc run it then, whatever --runc-binary says",
 	}[need]
 }
 

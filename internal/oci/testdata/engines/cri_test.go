@@ -56,6 +56,7 @@ func (c *cri) lacks(need string) string {
 		"terminal": "as standard input",
 		"restart":  "the kubelet makes another container instead",
 		"pause":    "the CRI has none",
+		"mapping":  "containerd 1.6 gives pods no user namespaces",
 		"networks": "a pod has one, as CNI makes it",
 		// containerd's shim waits two seconds for its copies of the output when init has
 		// ended, and no longer: on a busy host 0.8 MB of 10 were missing.

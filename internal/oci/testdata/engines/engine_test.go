@@ -40,6 +40,7 @@ type spec struct {
 	publish  string   // HOST:CONTAINER, ports
 	volume   string   // HOST:CONTAINER[:ro], a file
 	networks []string // names of network's; none is no network
+	mapped   bool     // users are others on the host
 }
 
 // ended is what is left of a container.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +106,6 @@ func testUrunc(t *testing.T, e engine, backend string) {
 	}
 	e.load(t, uruncImage(t, "urunc-web-"+backend, map[string]string{"hypervisor": backend, "cmdline": "", "solo5NetDev": "service"},
 		filepath.Join(dir, "web."+backend), nil))
-	e.launch(t, spec{image: "urunc-web-" + backend, publish: "8080:80", networks: defaultNetworks(e)})
-	wantGreeting(t)
+	e.launch(t, spec{image: "urunc-web-" + backend, publish: fmt.Sprintf("%d:80", port), networks: defaultNetworks(e)})
+	wantGreeting(t, port)
 }

@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,7 +22,7 @@ var userRun = filepath.Join("/run/user", strconv.Itoa(userID))
 const userHome = "/var/lib/containers/" + userName
 
 // addUser makes the user known in the tests' mount namespace, and gives everybody the
-// device for taps, as udev does.
+// devices for taps and virtual machines, as udev does.
 func addUser() error {
 	id := strconv.Itoa(userID)
 	subordinate := userName + ":100000:65536\n"
@@ -56,14 +57,19 @@ func addUser() error {
 			return err
 		}
 	}
-	const tun = "/run/tun"
-	if err := unix.Mknod(tun, unix.S_IFCHR, int(unix.Mkdev(10, 200))); err != nil {
-		return err
+	for path, minor := range map[string]uint32{"/dev/net/tun": 200, "/dev/kvm": 232} {
+		own := filepath.Join("/run", filepath.Base(path))
+		if err := unix.Mknod(own, unix.S_IFCHR, int(unix.Mkdev(10, minor))); err != nil {
+			return err
+		}
+		if err := os.Chmod(own, 0o666); err != nil {
+			return err
+		}
+		if err := unix.Mount(own, path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	if err := os.Chmod(tun, 0o666); err != nil {
-		return err
-	}
-	return unix.Mount(tun, "/dev/net/tun", "", unix.MS_BIND, "")
+	return nil
 }
 
 // rootless is podman as an ordinary user runs it.
@@ -76,6 +82,7 @@ func (r *rootless) start(t *testing.T) {
 	r.program = []string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups",
 		"env", "-i", "PATH=" + os.Getenv("PATH"), "HOME=" + userHome, "XDG_RUNTIME_DIR=" + userRun, "TMPDIR=" + userRun,
 		"CONTAINERS_CONF=" + configurePodman(t), "podman"}
+	r.mapping = []string{"--userns=keep-id"}
 	t.Cleanup(func() { command(t, nil, r.args("rm", "--all", "--force", "--time=0")...) })
 }
 

@@ -171,7 +171,7 @@ var validation = []struct {
 	{name: "linux_rootfs_propagation"},
 	{name: "linux_seccomp"},
 	{name: "linux_sysctl"},
-	{name: "linux_uid_mappings", apart: true, why: "standin does not get into the user namespace of gocat's process, which nobody may look into"},
+	{name: "linux_uid_mappings"},
 	{name: "misc_props", faults: []string{`unknown annotation key`}, why: "the program forgets to put runtimetest in the root"},
 	{name: "mounts"},
 	{name: "pidfile", faults: []string{`create with '--pid-file' option works`}, why: "the program kills a process that has ended, now and then before it has: a race of its own"},

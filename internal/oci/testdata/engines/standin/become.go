@@ -51,7 +51,7 @@ func become(pid string, args []string) error {
 		if err != nil {
 			return err
 		}
-		words := append([]string{"nsenter", "--preserve-credentials", "--user=" + proc + "/ns/user", "--", self}, os.Args[1:]...)
+		words := append([]string{"nsenter", "--user=" + proc + "/ns/user", "--", self}, os.Args[1:]...)
 		path, err := exec.LookPath(words[0])
 		if err != nil {
 			return err

@@ -54,14 +54,22 @@ func (d *descriptors) dropPassed() {
 // when the network is there, and the program that is the network, executed by a
 // child that gives the network to a process of init's and ends. It says itself
 // what went wrong. The guest is left with no child, and with its end of the
-// socket.
+// socket. Where gocat serve starts the guest, all that is there is one descriptor.
 func (d *descriptors) openUser(dev *device.Device) error {
 	path, args, err := device.UserNetwork.Command(dev.User)
 	if err != nil {
 		return err
 	}
 	name := what(*dev)
-	guest, theirs := d.take(), d.take()
+	guest := d.take()
+	theirs := d.take()
+	given := -1
+	if len(d.passed) > 0 && d.passed[0] >= 0 {
+		over := d.Call(plan.Exact, 1, plan.Given, device.HandedWord)
+		d.Must(raw.Concat(name, ": the network that was handed to it is not there"), uint64(guest), unix.SYS_DUP3, d.passed[0], guest, unix.O_CLOEXEC)
+		given = d.Jump()
+		d.Land(over, d.Here())
+	}
 	d.Must(raw.Concat(name, ": could not make a socket pair"), 0, unix.SYS_SOCKETPAIR,
 		unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0, make([]byte, 8))
 	for _, n := range []int{guest, theirs} {
@@ -88,7 +96,6 @@ func (d *descriptors) openUser(dev *device.Device) error {
 		d.closeRange(device.UserPassed+len(d.passed), math.MaxInt32)
 		d.ExecPath(raw.Concat(name, ": could not start ", path), path, d.Strings(args))
 	}, plan.Last)
-	d.dropPassed()
 	for _, n := range []int{theirs, readyIn} {
 		d.Try(unix.SYS_CLOSE, n)
 		d.free(n)
@@ -99,6 +106,10 @@ func (d *descriptors) openUser(dev *device.Device) error {
 		d.Try(unix.SYS_CLOSE, n)
 		d.free(n)
 	}
+	if given >= 0 {
+		d.Land(given, d.Here())
+	}
+	d.dropPassed()
 	dev.FD, dev.Kind = guest, device.SeqPacket
 	return nil
 }

@@ -58,6 +58,17 @@ func networkGuest(t testing.TB, backend string) string {
 	return image
 }
 
+// dialled is a connection to a port.
+func dialled(t testing.TB, port int) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(time.Minute))
+	return c
+}
+
 // asked connects to a port, asks, and returns what is wrong with the answer.
 func asked(port int) error {
 	c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
@@ -106,11 +117,7 @@ func TestPassedSockets(t *testing.T) {
 			}
 			for how, args := range args {
 				t.Run(fmt.Sprint(backend, " ", name, " ", how), func(t *testing.T) {
-					early, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port)) // waits in the backlog
-					if err != nil {
-						t.Fatal(err)
-					}
-					early.SetDeadline(time.Now().Add(time.Minute))
+					early := dialled(t, port) // waits in the backlog
 					// The datagram socket first: order among the others is what counts.
 					guest, stderr := activated(t, []*os.File{udp, f}, "", args...)
 					for _, err := range []error{answer(early), asked(port), echoed(udpPort)} {

@@ -115,7 +115,7 @@ options of that Solo5 tender.`,
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(runCommand(), sealCommand(), inspectCommand(), policyCommand(),
 		guestCommand(), buildCommand(), imageCommand(), manifestCommand(), compareCommand(), doctorCommand(),
-		traceCommand(), benchCommand(), selftestCommand(), psCommand(), dumpCommand(), symbolizeCommand(), versionCommand())
+		traceCommand(), benchCommand(), selftestCommand(), psCommand(), serveCommand(), dumpCommand(), symbolizeCommand(), versionCommand())
 	for _, name := range tender.TendCommands {
 		cmd.AddCommand(tendCommand(name))
 	}

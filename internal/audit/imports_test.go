@@ -65,6 +65,7 @@ var allowed = map[string]struct {
 	"gocat/internal/plan":     {"unsafe golang.org/x/sys/unix", "numbers of system calls; the stub's machine code; becomes a program by execveat"},
 	"gocat/internal/pty":      {"golang.org/x/sys/unix", "makes pseudoterminals and sets their modes"},
 	"gocat/internal/selftest": {"unsafe syscall golang.org/x/sys/unix", "starts hostile guests, each with descriptors of its own, and looks at what they must not touch"},
+	"gocat/internal/serve":    {"syscall golang.org/x/sys/unix", "starts guests that die with it, with their frames; waits for them, ends them by signals"},
 	"gocat/internal/tender":   {"syscall golang.org/x/sys/unix", "opens the image; writes messages without package os; starts the program again (execve)"},
 	"gocat/internal/trace":    {"syscall golang.org/x/sys/unix", "tells of signals and errors by number; waits for the traced process"},
 

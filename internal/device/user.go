@@ -151,6 +151,20 @@ func (d *Device) openUser() error {
 	return nil
 }
 
+// HandedVariable is the environment variable that has Handed, and HandedWord how its
+// setting begins, as a word of memory.
+const (
+	HandedVariable = "GOCAT_RESTARTED"
+	HandedWord     = uint64('G') | 'O'<<8 | 'C'<<16 | 'A'<<24 | 'T'<<32 | '_'<<40 | 'R'<<48 | 'E'<<56
+)
+
+// BootVariable is the environment variable that is set where a guest is only started to
+// be sealed as it then is: nobody outside reaches it, and it is not idle.
+const BootVariable = "GOCAT_BOOT"
+
+// NewHanded has no network yet.
+const NewHanded Handed = "gocat,"
+
 // Handed are user networks that a process has started for the program that it then
 // executes: NAME=FD:MTU:MAC for each, with commas between.
 type Handed string

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/raw"
 	"gocat/internal/tended"
@@ -28,7 +29,7 @@ func (when When) TakeHVT(c *kvmhvt.Config, args func(fd int) []string, use func(
 		return err
 	}
 	defer console.close()
-	g, err := tended.Start([]uintptr{0, console.in.Fd(), 2}, args)
+	g, err := tended.Start([]uintptr{0, console.in.Fd(), 2}, args, device.BootVariable+"=1")
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (when When) Take(c *spt.Config, use func(*spt.Warm) error) error {
 		return err
 	}
 	b := &boot{config: c, when: when, executable: e, console: lines{text: when.Text}}
-	b.pid, err = supervise.StartWith([]uintptr{0, 2, 2}, "/proc/self/fd/"+strconv.Itoa(e.FD), []string{c.Name}, nil, true)
+	b.pid, err = supervise.StartWith([]uintptr{0, 2, 2}, "/proc/self/fd/"+strconv.Itoa(e.FD), []string{c.Name}, []string{device.BootVariable + "=1"}, true)
 	unix.Close(e.FD)
 	if err != nil {
 		return err

@@ -26,8 +26,9 @@ var ErrAnswer = errors.New("the guest's tender does not answer as it should")
 
 // Start starts this program with a command line that is made for a descriptor, which is
 // the tender's end of the socket. The program's first descriptors are copies of files;
-// it is killed when the calling thread ends, which must be locked.
-func Start(files []uintptr, args func(fd int) []string) (*Guest, error) {
+// it is killed when the calling thread ends, which must be locked. Its environment is
+// this one's and env.
+func Start(files []uintptr, args func(fd int) []string, env ...string) (*Guest, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -37,7 +38,7 @@ func Start(files []uintptr, args func(fd int) []string) (*Guest, error) {
 	if _, err = unix.FcntlInt(uintptr(fds[1]), unix.F_SETFD, 0); err != nil {
 		err = os.NewSyscallError("fcntl", err)
 	} else {
-		g.PID, err = supervise.StartWith(files, "/proc/self/exe", args(fds[1]), os.Environ(), false)
+		g.PID, err = supervise.StartWith(files, "/proc/self/exe", args(fds[1]), append(os.Environ(), env...), false)
 	}
 	if err != nil {
 		unix.Close(g.fd)

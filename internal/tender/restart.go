@@ -20,7 +20,7 @@ var Entry uintptr
 
 // restarted is the environment variable by which a program knows that it was
 // started again.
-const restarted = "GOCAT_RESTARTED"
+const restarted = device.HandedVariable
 
 // restart replaces the process by the same program, which runs the guest before
 // the Go runtime is initialised. So an ordinary start only ever finds errors: it
@@ -41,7 +41,7 @@ func restart(devices []device.Device, keep ...int) error {
 			raw.Fcntl(fd, unix.F_SETFD, 0)
 		}
 	}
-	handed := device.Handed("gocat,")
+	handed := device.NewHanded
 	for i := range devices {
 		if d := &devices[i]; d.User != nil {
 			raw.Fcntl(d.FD, unix.F_SETFD, 0)

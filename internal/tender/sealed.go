@@ -42,9 +42,16 @@ func (g *Guest) describe(set *device.Set) []byte {
 		case d.Inherited:
 			behind = fmt.Sprintf("@%d", d.FD)
 		case d.User != nil:
-			behind = "user"
+			behind = d.User.Spec
 		}
 		fact("net", "%s=%s, mac %s, mtu %d", d.Name, behind, macText(d.MAC), d.MTU)
+	}
+	for _, d := range set.Devices {
+		if d.User != nil {
+			for _, p := range d.User.Publish {
+				fact("publish", "%s", p)
+			}
+		}
 	}
 	return []byte(b.String())
 }

@@ -17,6 +17,8 @@ type Request struct {
 	MAC     [6]byte
 	Taken   []int // descriptors that are other devices, of those that were passed
 	Verbose bool
+	Keep    bool // the network serves one guest after the other (Keep)
+	Boot    bool // device.BootVariable is set
 }
 
 // Args is the command line of gocat-net, its name included.
@@ -41,8 +43,12 @@ func ParseRequest(args []string) (*Request, error) {
 	for len(args) > 0 {
 		name := args[0]
 		args = args[1:]
-		if name == "--verbose" {
+		switch name {
+		case "--verbose":
 			r.Verbose = true
+			continue
+		case "--keep":
+			r.Keep = true
 			continue
 		}
 		if len(args) == 0 {
@@ -84,7 +90,13 @@ func (r *Request) Check() (Config, []Publish, error) {
 	if err != nil {
 		return c, nil, err
 	}
+	if r.Keep && c.Network != "" {
+		return c, nil, errors.New("a network that serves one guest after the other cannot be shared: leave out network=")
+	}
 	publish, err := CheckPublish(r.Publish)
+	if r.Boot {
+		c.Idle, publish = 0, nil
+	}
 	return c, publish, err
 }
 

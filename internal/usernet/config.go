@@ -8,11 +8,13 @@
 package usernet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Config is a user network as --net NAME=user[,KEY=VALUE...] describes it.
@@ -21,7 +23,8 @@ type Config struct {
 	Net6     netip.Prefix // the same, always of 64 bits; invalid when the MTU is too small for IPv6
 	MTU      int          // bytes of an IP packet, for the guests and the gateway
 	Outbound Outbound
-	Network  string // the network's name, if guests share it
+	Network  string        // the network's name, if guests share it
+	Idle     time.Duration // after which a guest that nobody uses is ended; 0 for never
 }
 
 // Limits of the MTU in bytes. The largest is what fits an Ethernet frame of 16
@@ -83,7 +86,7 @@ func (o Outbound) String() string {
 	return strings.Join(parts, ",")
 }
 
-// Parse reads user[,net=PREFIX][,mtu=N][,outbound=all|none|CIDR...][,network=ID].
+// Parse reads user[,net=PREFIX][,mtu=N][,outbound=all|none|CIDR...][,network=ID][,idle=TIME].
 func Parse(spec string) (Config, error) {
 	c := Config{Net4: default4, Net6: default6, MTU: DefaultMTU}
 	parts := strings.Split(spec, ",")
@@ -100,7 +103,7 @@ func Parse(spec string) (Config, error) {
 		case key == "outbound": // one more of its list
 			value = part
 		default:
-			return c, fmt.Errorf("user network: %q: want net=, mtu=, outbound= or network=", part)
+			return c, fmt.Errorf("user network: %q: want net=, mtu=, outbound=, network= or idle=", part)
 		}
 		var err error
 		switch key {
@@ -113,14 +116,19 @@ func Parse(spec string) (Config, error) {
 			}
 		case "outbound":
 			outbound = append(outbound, value)
+		case "idle":
+			c.Idle, err = ParseIdle(value)
 		case "network":
 			c.Network, err = value, checkID(value)
 		default:
-			return c, fmt.Errorf("user network: no option %q: want net=, mtu=, outbound= or network=", key)
+			return c, fmt.Errorf("user network: no option %q: want net=, mtu=, outbound=, network= or idle=", key)
 		}
 		if err != nil {
 			return c, fmt.Errorf("user network: %s=%s: %w", key, value, err)
 		}
+	}
+	if c.Idle > 0 && c.Network != "" {
+		return c, errors.New("user network: idle= and network= exclude each other: the guests of a shared network may wait for one another")
 	}
 	if c.MTU < MinMTU6 {
 		c.Net6 = netip.Prefix{}
@@ -129,6 +137,17 @@ func Parse(spec string) (Config, error) {
 	c.Outbound, err = parseOutbound(outbound)
 	return c, err
 }
+
+// ParseIdle reads how long a guest may be idle.
+func ParseIdle(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < minIdle || d > maxIdle {
+		return 0, fmt.Errorf("%q: want a time from %v to %v, such as 30s", s, minIdle, maxIdle)
+	}
+	return d, nil
+}
+
+const minIdle, maxIdle = 10 * time.Millisecond, 1000 * time.Hour
 
 // setNet takes the guests' network of either family.
 func (c *Config) setNet(s string) error {

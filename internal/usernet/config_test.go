@@ -2,7 +2,9 @@ package usernet
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 )
 
 // Where a guest may connect to.
@@ -35,9 +37,23 @@ func TestOutbound(t *testing.T) {
 
 // What gocat tells gocat-net arrives.
 func TestRequest(t *testing.T) {
-	want := Request{Spec: "user,mtu=1500", Publish: []string{"1:2", "3:4/udp"}, Device: "service", Guest: "--verbose", MAC: [6]byte{2, 0, 0, 0, 0, 1}, Verbose: true}
+	want := Request{Spec: "user,mtu=1500", Publish: []string{"1:2", "3:4/udp"}, Device: "service", Guest: "--verbose", MAC: [6]byte{2, 0, 0, 0, 0, 1}, Taken: []int{3, 9}, Verbose: true}
 	got, err := ParseRequest(want.Args()[2:])
-	if err != nil || got.Spec != want.Spec || got.Guest != want.Guest || got.MAC != want.MAC || !got.Verbose || len(got.Publish) != 2 || got.Device != want.Device {
+	if err != nil || got.Spec != want.Spec || got.Guest != want.Guest || got.MAC != want.MAC || !got.Verbose || len(got.Publish) != 2 || got.Device != want.Device || !slices.Equal(got.Taken, want.Taken) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// How long a guest may be idle is a time within bounds, and for a network of its own.
+func TestParseIdle(t *testing.T) {
+	for spec, want := range map[string]time.Duration{"user": 0, "user,idle=30s": 30 * time.Second, "user,idle=10ms": 10 * time.Millisecond, "user,idle=5s,idle=1h": time.Hour} {
+		if c, err := Parse(spec); err != nil || c.Idle != want {
+			t.Errorf("%s: %v, %v", spec, c.Idle, err)
+		}
+	}
+	for _, spec := range []string{"user,idle=", "user,idle=0", "user,idle=30", "user,idle=-1s", "user,idle=1us", "user,idle=100000h", "user,idle=1s,network=a"} {
+		if c, err := Parse(spec); err == nil {
+			t.Errorf("%s: %v", spec, c.Idle)
+		}
 	}
 }

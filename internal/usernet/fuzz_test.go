@@ -8,7 +8,7 @@ func FuzzOptions(f *testing.F) {
 	for _, s := range [][2]string{
 		{"user", "8080:80"}, {"user,mtu=1500,net=192.168.7.0/24,net=fd12::/64", "127.0.0.1:53:53/udp"},
 		{"user,outbound=192.0.2.0/24,198.51.100.7,network=shop", "[::1]:1:2"}, {"user,outbound=all,127.0.0.1", "[fe80::1%lo]:1:2/tcp"},
-		{"user,outbound=none", "0.0.0.0:1:1"},
+		{"user,outbound=none", "0.0.0.0:1:1"}, {"user,idle=1m30s", "1:1"},
 	} {
 		f.Add(s[0], s[1])
 	}

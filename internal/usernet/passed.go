@@ -3,6 +3,8 @@ package usernet
 import (
 	"fmt"
 	"strconv"
+
+	"gocat/internal/device"
 )
 
 // Passed says how many sockets a service manager has passed to process pid, from
@@ -29,4 +31,4 @@ func Passed(getenv func(string) string, pid, most int) (n int, err error) {
 }
 
 // passedVariables are those that gocat-net start gets of this process's environment.
-var passedVariables = [...]string{"LISTEN_PID", "LISTEN_FDS"}
+var passedVariables = [...]string{"LISTEN_PID", "LISTEN_FDS", device.BootVariable}

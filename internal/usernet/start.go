@@ -28,14 +28,20 @@ func check(spec string, publish []string) (mtu uint16, err error) {
 // the socket between them, not blocking and close-on-exec. The process is no
 // child of this one by then: a guest that gocat becomes waits for nobody. It ends
 // when all copies of the guest's end are closed.
-func start(d *device.UserDevice) (fd int, err error) {
+func start(d *device.UserDevice) (fd int, err error) { return begin(d, false) }
+
+// begin is start, or Keep.
+func begin(d *device.UserDevice, keep bool) (fd int, err error) {
 	program, args, err := command(d)
 	if err != nil {
 		return -1, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if keep {
+		args = append(args, "--keep")
+	}
+	pair, err := frames()
 	if err != nil {
-		return -1, os.NewSyscallError("socketpair", err)
+		return -1, err
 	}
 	defer func() {
 		if err != nil {
@@ -44,9 +50,6 @@ func start(d *device.UserDevice) (fd int, err error) {
 	}()
 	theirs := os.NewFile(uintptr(pair[1]), "frames")
 	defer theirs.Close()
-	for _, fd := range pair {
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, device.UserBuffer)
-	}
 	messages, messagesIn, err := os.Pipe()
 	if err != nil {
 		return -1, err

@@ -30,6 +30,7 @@ func (p *port) queryUDP(from, to netip.AddrPort, query []byte) {
 		p.dropped.Add(1)
 		return
 	}
+	p.use()
 	p.work.Go(func() {
 		defer p.asking.end()
 		if answer := p.resolve(query, "udp"); answer != nil {

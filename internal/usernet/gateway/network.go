@@ -131,6 +131,10 @@ type Guest struct {
 	Frames   *os.File // a seqpacket socket, not blocking: a frame a packet
 	Outbound usernet.Outbound
 	Listens  []Listen
+	// After Idle, unless it is 0, without a connection, datagrams or queries no more are
+	// taken from outside and OnIdle is called.
+	Idle   time.Duration
+	OnIdle func()
 }
 
 // Listen is a published port with its socket, which the network closes: one of
@@ -154,7 +158,7 @@ func (n *Network) Join(g Guest) (Joined, error) {
 	defer n.mu.Unlock()
 	old := *n.ports.Load()
 	p := &port{network: n, mac: g.MAC, file: g.Frames, outbound: g.Outbound, listens: g.Listens,
-		done: make(chan struct{}), born: time.Now()}
+		idle: g.Idle, onIdle: g.OnIdle, done: make(chan struct{}), born: time.Now()}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	err := p.claim(g.Name, old)
 	if err == nil {

@@ -49,6 +49,7 @@ func (p *port) pingOut(from, to netip.Addr, message []byte) bool {
 		p.pings.end(f)
 		return false
 	}
+	p.use()
 	id := header.ICMPv4(message).Ident()
 	p.work.Go(func() {
 		defer p.pings.end(f)

@@ -24,12 +24,16 @@ type port struct {
 	assigned netip.Addr // IPv4, by DHCP and for those who know it
 	outbound usernet.Outbound
 	listens  []Listen
+	idle     time.Duration // after which onIdle is called; 0 for never
+	onIdle   func()
 	born     time.Time
 
 	ctx    context.Context // ends with the guest
 	cancel context.CancelFunc
 	done   chan struct{}
-	work   sync.WaitGroup // all that runs for the guest
+	work   sync.WaitGroup // all that runs for the guest, but
+	taking sync.WaitGroup // what takes connections and datagrams from outside
+	used   atomic.Int64   // when something was last seen to be in use, in ns after born
 	heard  atomic.Bool    // the guest has accepted a connection
 	held   held           // addresses
 	conns  connections
@@ -56,14 +60,9 @@ func (p *port) init() {
 
 // run serves the guest until it has gone, and then what it left.
 func (p *port) run() {
-	for _, l := range p.listens {
-		p.work.Go(func() {
-			if l.TCP != nil {
-				p.acceptTCP(l.TCP, l.Guest)
-			} else {
-				p.readUDP(l.UDP, l.Guest)
-			}
-		})
+	p.take()
+	if p.idle > 0 {
+		p.work.Go(p.rest)
 	}
 	p.read()
 	p.cancel()
@@ -75,6 +74,7 @@ func (p *port) run() {
 	p.pings.closeAll()
 	p.closeQueue()
 	p.work.Wait()
+	p.taking.Wait()
 	p.network.leave(p)
 	p.file.Close()
 	close(p.done)

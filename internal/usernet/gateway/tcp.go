@@ -24,7 +24,7 @@ func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 		return
 	}
 	p.work.Go(func() {
-		defer p.conns.end()
+		defer p.endConnection()
 		if n.isDNS(to) {
 			if c := accept(r); c != nil {
 				p.serveDNS(c)
@@ -86,7 +86,7 @@ func (p *port) acceptTCP(l *net.TCPListener, guest uint16) {
 	for {
 		host, err := l.AcceptTCP()
 		switch {
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed), isTimeout(err):
 			return
 		case err != nil: // too many descriptors, or a connection that is gone already
 			select {
@@ -101,7 +101,7 @@ func (p *port) acceptTCP(l *net.TCPListener, guest uint16) {
 			continue
 		}
 		p.work.Go(func() {
-			defer p.conns.end()
+			defer p.endConnection()
 			c, err := p.dialGuest(guest, first)
 			if err != nil {
 				reset(host)
@@ -196,7 +196,8 @@ func (c *connections) init() {
 	c.gone = make(chan struct{})
 }
 
-// start counts one more connection if the guest may have it; then end must follow.
+// start counts one more connection if the guest may have it; then endConnection must
+// follow.
 func (c *connections) start(n *Network) bool {
 	c.Lock()
 	defer c.Unlock()
@@ -212,10 +213,11 @@ func (c *connections) start(n *Network) bool {
 	return true
 }
 
-func (c *connections) end() {
-	c.Lock()
-	c.n--
-	c.Unlock()
+func (p *port) endConnection() {
+	p.use()
+	p.conns.Lock()
+	p.conns.n--
+	p.conns.Unlock()
 }
 
 // drain lets what the guest sent before it went reach the other side, and ends

@@ -98,11 +98,13 @@ func (fs *flows) add(f *flow) {
 	}
 	f.place = l.PushFront(f)
 	f.used = time.Now()
+	fs.port.use()
 }
 
 func (fs *flows) touch(f *flow) {
 	fs.recent[kind(f.outbound)].MoveToFront(f.place)
 	f.used = time.Now()
+	fs.port.use()
 }
 
 // remove forgets a flow; it may be called more than once.
@@ -246,7 +248,7 @@ func (p *port) readUDP(conn *net.UDPConn, guest uint16) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, client, err := conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
 			return
 		}
 		if err != nil {

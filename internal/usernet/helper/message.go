@@ -57,7 +57,7 @@ func send(c *net.UnixConn, m any, fds ...int) error {
 // which are the caller's.
 func receive(c *net.UnixConn, m any) (files []*os.File, err error) {
 	b := make([]byte, maxMessage)
-	control := make([]byte, unix.CmsgSpace(4*(usernet.MaxPublish+1)))
+	control := make([]byte, unix.CmsgSpace(4*(usernet.MaxPublish+2)))
 	c.SetReadDeadline(time.Now().Add(answerTimeout))
 	n, k, flags, _, err := c.ReadMsgUnix(b, control)
 	if err != nil {

@@ -76,6 +76,11 @@ func serve() error {
 		return s.refuse(control, err)
 	}
 	s.layers = layers
+	if first.Keep {
+		err := s.keep(control, &first, files)
+		control.Close()
+		return err
+	}
 	done, err := s.join(control, &first, files)
 	control.Close()
 	if err != nil {
@@ -126,7 +131,11 @@ func (s *server) join(c *net.UnixConn, m *join, files []*os.File) (done <-chan s
 	if err == nil {
 		err = s.same(&config)
 	}
-	if err == nil && len(files) != len(publish)+1 {
+	others := 1
+	if config.Idle > 0 {
+		others = 2 // the last one leads to who ends the guest
+	}
+	if err == nil && len(files) != len(publish)+others {
 		err = fmt.Errorf("%d descriptors for %d published ports", len(files), len(publish))
 	}
 	if err != nil {
@@ -141,6 +150,16 @@ func (s *server) join(c *net.UnixConn, m *join, files []*os.File) (done <-chan s
 			return nil, s.refuse(c, fmt.Errorf("publish %v: %w", p, err))
 		}
 		g.Listens = append(g.Listens, l)
+	}
+	if config.Idle > 0 {
+		end := files[len(files)-1]
+		files = files[:len(files)-1]
+		g.Idle, g.OnIdle = config.Idle, func() { end.Write([]byte{usernet.Idle}) }
+		defer func() { // the network is ended with its guest, and with that this file is closed
+			if err != nil {
+				end.Close()
+			}
+		}()
 	}
 	closeAll(files[1:])
 	j, err := s.network.Join(g)

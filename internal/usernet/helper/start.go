@@ -33,6 +33,8 @@ func Main(args []string) int {
 		err = start(args[2:])
 	case len(args) == 2 && args[1] == "serve":
 		err = serve()
+	case len(args) == 2 && args[1] == "watch":
+		err = watchGuest()
 	case len(args) == 3 && args[1] == "check":
 		err = check(args[2])
 	case len(args) == 5 && args[1] == "attack":
@@ -52,14 +54,17 @@ func start(args []string) error {
 	if err != nil {
 		return err
 	}
+	r.Boot = os.Getenv(device.BootVariable) != ""
 	config, publish, err := r.Check()
 	if err != nil {
 		return err
 	}
 	keepDescriptors()
-	ports, err := passed(r, publish)
-	if err != nil {
-		return err
+	var ports map[int]int
+	if len(publish) > 0 {
+		if ports, err = passed(r, publish); err != nil {
+			return err
+		}
 	}
 	fds := []int{device.UserFrames}
 	for i, p := range publish {
@@ -70,6 +75,13 @@ func start(args []string) error {
 			}
 		}
 		fds = append(fds, fd)
+	}
+	if config.Idle > 0 && !r.Keep {
+		end, err := watch()
+		if err != nil {
+			return err
+		}
+		fds = append(fds, end)
 	}
 	m := join{Request: *r, Nameservers: nameservers(), Route6: route6()}
 	var answer joined
@@ -138,7 +150,12 @@ func open(p usernet.Publish) (int, error) {
 	if domain == unix.AF_INET6 {
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	err = unix.Bind(fd, sa)
+	// A guest that has just ended may still have it.
+	for end := time.Now().Add(leaveTime); ; time.Sleep(leaveTime / 50) {
+		if err = unix.Bind(fd, sa); err != unix.EADDRINUSE || time.Now().After(end) {
+			break
+		}
+	}
 	if err == nil && !p.UDP {
 		err = unix.Listen(fd, backlog)
 	}
@@ -160,6 +177,10 @@ func open(p usernet.Publish) (int, error) {
 // backlog is how many connections to a published port may wait to be taken, as
 // far as net.core.somaxconn lets it.
 const backlog = 4096
+
+// leaveTime is how long the network of a guest that has ended may take to close its
+// ports.
+const leaveTime = 500 * time.Millisecond
 
 // firstFree is the first port that users may listen on.
 func firstFree() string {

@@ -1,0 +1,79 @@
+package helper
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gocat/internal/confine"
+	"gocat/internal/usernet"
+)
+
+// A guest that is idle is ended by a process of its own: the one that serves its network
+// reaches no other, and gocat-net start must end before the guest begins.
+
+// Descriptors that gocat-net watch begins with.
+const (
+	endFD   = 3 // says usernet.Idle, or that the network has gone
+	guestFD = 4 // of the guest's process
+)
+
+// graceTime is how long a guest may take to end that was asked to.
+const graceTime = 10 * time.Second
+
+// watch starts it, for this process's parent, and returns what the network tells it
+// through.
+func watch() (end int, err error) {
+	guest, err := unix.PidfdOpen(os.Getppid(), 0)
+	if err != nil {
+		return -1, fmt.Errorf("idle=: pidfd_open: %w", err)
+	}
+	defer unix.Close(guest)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return -1, os.NewSyscallError("pipe", err)
+	}
+	defer unix.Close(pipe[0])
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer null.Close()
+	n := null.Fd()
+	_, err = syscall.ForkExec("/proc/self/exe", []string{"gocat-net", "watch"}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []uintptr{n, n, n, uintptr(pipe[0]), uintptr(guest)}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return -1, fmt.Errorf("idle=: could not start a process: %w", err)
+	}
+	return pipe[1], nil
+}
+
+// watchGuest is that process.
+func watchGuest() error {
+	if err := (confine.Helper{Calls: []string{"pidfd_send_signal"}}).Confine(); err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	if !readByte(b) || b[0] != usernet.Idle {
+		return nil
+	}
+	unix.PidfdSendSignal(guestFD, unix.SIGTERM, nil, 0)
+	time.AfterFunc(graceTime, func() { unix.PidfdSendSignal(guestFD, unix.SIGKILL, nil, 0) })
+	for readByte(b) {
+	}
+	return nil
+}
+
+// readByte reads from the network, and reports false when that has gone.
+func readByte(b []byte) bool {
+	for {
+		n, err := unix.Read(endFD, b)
+		if err != unix.EINTR {
+			return err == nil && n == 1
+		}
+	}
+}

@@ -43,6 +43,7 @@ func newFrame(frame []byte) *stack.PacketBuffer {
 // address, or to all.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	for _, pkt := range pkts.AsSlice() {
+		narrow(pkt)
 		to := pkt.EgressRoute.RemoteLinkAddress
 		if header.IsMulticastEthernetAddress(to) || to == header.EthernetBroadcastAddress {
 			for _, p := range *l.network.ports.Load() {

@@ -156,8 +156,9 @@ func (s *splice) in() {
 		}
 		switch {
 		case !passed:
-			// Nobody reads any more what comes: the other side must know.
-			s.host.CloseRead()
+			// Nobody reads any more what comes: the other side must know, soon also if
+			// it takes nothing of what the guest has sent.
+			s.host.SetWriteDeadline(time.Now().Add(lingerTime))
 			return
 		case err != nil:
 			// An error of the connection, not its end: the guest must see one too.

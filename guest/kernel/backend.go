@@ -105,7 +105,7 @@ func wall() int64 {
 	if Target == targetHVT {
 		return hvtWall()
 	}
-	return sptClock(clockRealtime)
+	return sptHost.wall()
 }
 
 func startClocks() {
@@ -113,7 +113,7 @@ func startClocks() {
 		hvtStartClock()
 		return
 	}
-	sptAhead, sptLatest = 0, 0
+	sptHost, sptAhead, sptLatest = hostClock{}, 0, 0
 }
 
 func setThreadPointer(base uintptr) int64 {

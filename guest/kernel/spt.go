@@ -52,21 +52,17 @@ const unknownAlarm = -1
 //go:linkname SptReady
 var SptReady uint32
 
-func sptClock(id uint64) int64 {
-	sptCall(hostClockGettime, id, uint64(address64(&sptTime[0])), 0, 0)
-	return int64(sptTime[0])*second + int64(sptTime[1])
-}
-
 // The monotonic clock is the host's plus sptAhead, which is more than 0 in a clone on
 // a host whose clock shows less. sptLatest is the latest time that it has shown.
 var sptAhead, sptLatest int64
 
 func sptMonotonic() int64 {
-	sptLatest = max(sptLatest, sptClock(clockMonotonic)+sptAhead)
+	sptLatest = max(sptLatest, sptHost.monotonic()+sptAhead)
 	return sptLatest
 }
 
 func sptResumeClock() {
+	sptHost = hostClock{}
 	sptAhead = max(sptAhead, sptLatest-sptClock(clockMonotonic))
 	sptAlarm = unknownAlarm
 }

@@ -3,7 +3,7 @@ package gateway
 import "time"
 
 // What one guest, or the network outside, can make the process hold. Each of
-// these bounds is reached by a test.
+// these bounds is reached by a test (limits_test.go).
 const (
 	maxPorts       = 64      // guests of a network
 	maxAddresses   = 8       // of each family that a guest may use, beside the assigned one
@@ -18,22 +18,24 @@ const (
 	maxName        = 63      // bytes of a guest's name (RFC 1035)
 )
 
-// How long things last that end by themselves.
+// How long things last that end by themselves; each of them has a test too.
 const (
-	dialTime   = 20 * time.Second     // to make a connection
-	youth      = 5 * time.Second      // after its start a guest may still be about to listen
-	patience   = 4 * time.Millisecond // at first, for it to answer a connection; later half as long again each time
-	udpIdle    = 60 * time.Second
-	pingIdle   = 10 * time.Second
-	queryTime  = 3 * time.Second // for each name server
-	timeWait   = time.Second     // of connections that the gateway closed first
-	lingerTime = 20 * time.Second
-	unacked    = 30 * time.Second // a guest that acknowledges nothing for so long has lost its connection
-	drainTime  = time.Second      // to pass on what a guest sent before it ended
+	dialTime       = 20 * time.Second     // to make a connection
+	youth          = 5 * time.Second      // after its start a guest may still be about to listen
+	patience       = 4 * time.Millisecond // at first, for it to answer a connection; later half as long again each time
+	udpIdle        = 60 * time.Second
+	pingIdle       = 10 * time.Second
+	queryTime      = 3 * time.Second // for each name server
+	timeWait       = time.Second     // of connections that the gateway closed first
+	lingerTime     = 20 * time.Second
+	handshakeTries = 3                // repetitions of what a guest does not answer: 15 seconds together
+	unacked        = 30 * time.Second // a guest that acknowledges nothing for so long has lost its connection
+	drainTime      = time.Second      // to pass on what a guest sent before it ended
 )
 
 // connectionBuffer is the size in bytes of each of the two buffers of a guest's
-// connection number n: a few may be fast, many must be small. 2048 have 100 MB.
+// connection number n: a few may be fast, many must be small. 2048 have 88 MiB each
+// way.
 func connectionBuffer(n int) int {
 	switch {
 	case n < 16:

@@ -92,7 +92,8 @@ func (n *Network) configure() error {
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: size, Max: size}
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: size, Max: size}
 	wait, linger := tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPLingerTimeoutOption(lingerTime)
-	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &send, &receive, &wait, &linger} {
+	tries := tcpip.TCPSynRetriesOption(handshakeTries)
+	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &send, &receive, &wait, &linger, &tries} {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return errors.New(err.String())
 		}

@@ -99,26 +99,6 @@ func TestARP(t *testing.T) {
 	}
 }
 
-// A guest's addresses are few, whatever it tries.
-func TestAddressesAreBounded(t *testing.T) {
-	n := testNetwork(t, "user,net=10.0.0.0/16", nil)
-	p := join(t, n, 1, "web")
-	for i := range 1000 {
-		p.write(arpFrame(p.mac, 2, netip.AddrFrom4([4]byte{10, 0, 5, 1 + byte(i%250)}), p.IPv4))
-	}
-	p.write(arpFrame(p.mac, 1, p.IPv4, n.opt.Gateway4()))
-	if p.read(20*time.Second, isARP(2, n.opt.Gateway4())) == nil {
-		t.Fatal("no answer")
-	}
-	if got := len(p.port.addresses()); got > maxAddresses+1 {
-		t.Errorf("%d addresses", got)
-	}
-	known, err := n.stack.Neighbors(nic, header.IPv4ProtocolNumber)
-	if err != nil || len(known) > maxAddresses+1 {
-		t.Errorf("%d neighbours, %v", len(known), err)
-	}
-}
-
 // dhcp makes the frame of a DHCP message.
 func dhcp(p *peer, m *dhcpv4.DHCPv4) []byte {
 	payload := m.ToBytes()

@@ -26,7 +26,7 @@ func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 	p.work.Go(func() {
 		defer p.endConnection()
 		if n.isDNS(to) {
-			if c := accept(r); c != nil {
+			if c := p.accept(r); c != nil {
 				p.serveDNS(c)
 			}
 			return
@@ -42,7 +42,7 @@ func (n *Network) forwardTCP(r *tcp.ForwarderRequest) {
 			r.Complete(true)
 			return
 		}
-		if c := accept(r); c != nil {
+		if c := p.accept(r); c != nil {
 			p.splice(host.(*net.TCPConn), c)
 		} else {
 			host.Close()
@@ -68,16 +68,32 @@ func (p *port) outside(to netip.AddrPort) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(a, to.Port()), p.outbound.Allows(a)
 }
 
-// accept completes the guest's handshake, nil if the guest does not.
-func accept(r *tcp.ForwarderRequest) *conn {
-	c := &conn{wq: &waiter.Queue{}}
-	ep, err := r.CreateEndpoint(c.wq)
-	r.Complete(err != nil)
-	if err != nil {
+// accept completes the guest's handshake, nil if the guest does not. The stack waits
+// for it, but nothing of the network waits for a guest that has gone.
+func (p *port) accept(r *tcp.ForwarderRequest) *conn {
+	made := make(chan *conn, 1)
+	go func() {
+		c := &conn{wq: &waiter.Queue{}}
+		ep, err := r.CreateEndpoint(c.wq)
+		r.Complete(err != nil)
+		if err != nil {
+			c = nil
+		} else {
+			c.ep = ep
+		}
+		made <- c
+	}()
+	select {
+	case c := <-made:
+		return c
+	case <-p.conns.gone:
+		go func() {
+			if c := <-made; c != nil {
+				c.ep.Abort()
+			}
+		}()
 		return nil
 	}
-	c.ep = ep
-	return c
 }
 
 // acceptTCP takes connections to a published port.

@@ -85,31 +85,6 @@ func TestPublishedUDP(t *testing.T) {
 	}
 }
 
-// More flows than a guest may have: the oldest make room, the newest works.
-func TestUDPFlows(t *testing.T) {
-	n := testNetwork(t, loopback, nil)
-	host, at := hostUDP(t)
-	go echoUDP(host)
-	in := join(t, n, 1, "web").boot()
-	for range maxFlows + 100 {
-		remote := full(netip.AddrPortFrom(n.opt.Gateway4(), at.Port()))
-		c, err := gonet.DialUDP(in.stack, nil, &remote, protocolOf(in.addr))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := exchange(t, c, []byte("x")); string(got) != "x" {
-			t.Fatal("no answer")
-		}
-		c.Close()
-	}
-	fs := &in.port.flows
-	fs.Lock()
-	if len(fs.out) != maxFlows || fs.recent[0].Len() != maxFlows {
-		t.Errorf("%d flows, %d in the list: at most %d were to be", len(fs.out), fs.recent[0].Len(), maxFlows)
-	}
-	fs.Unlock()
-}
-
 // nameserver answers every query with an address, and counts them.
 func nameserver(t testing.TB, answers bool) (netip.AddrPort, *int) {
 	t.Helper()

@@ -14,6 +14,8 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"gocat/internal/testhost"
 )
 
 // Sizes of what two sides send each other at once: more than fits all buffers on
@@ -195,6 +197,7 @@ func TestFullWindow(t *testing.T) {
 // A connection that a guest breaks off breaks off for the other side too, also while
 // that side reads nothing of what the guest has sent.
 func TestGuestBreaksOff(t *testing.T) {
+	testhost.Slow(t)
 	t.Parallel()
 	n := testNetwork(t, "user", nil)
 	port, at := publish(t, 80)

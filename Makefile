@@ -72,11 +72,11 @@ install: gocat share
 	cd share && find . -type f -exec install -D -m 644 {} $(abspath $(SHARE))/{} \;
 	for name in $(LINKS); do ln -sf gocat.1 $(SHARE)/man/man1/$$name.1 || exit; done
 	install -m 644 LICENSE README.md CHANGELOG.md $(SHARE)/doc/gocat
-	install -m 644 packaging/gocat@.service $(UNITS)/gocat@.service
+	install -m 644 packaging/gocat@.service packaging/gocat-serve@.service $(UNITS)
 	install -m 644 packaging/gocat.sysusers $(USERS)/gocat.conf
 
 uninstall:
-	rm -f $(BIN)/gocat $(addprefix $(BIN)/,$(LINKS)) $(UNITS)/gocat@.service $(USERS)/gocat.conf
+	rm -f $(BIN)/gocat $(addprefix $(BIN)/,$(LINKS)) $(UNITS)/gocat@.service $(UNITS)/gocat-serve@.service $(USERS)/gocat.conf
 	rm -f $(SHARE)/man/man1/gocat.1 $(SHARE)/man/man1/gocat-*.1 $(patsubst %,$(SHARE)/man/man1/%.1,$(LINKS))
 	rm -f $(SHARE)/bash-completion/completions/gocat $(SHARE)/zsh/site-functions/_gocat $(SHARE)/fish/vendor_completions.d/gocat.fish
 	rm -rf $(SHARE)/doc/gocat $(LIBEXEC)

@@ -268,3 +268,36 @@ func TestPassedWrong(t *testing.T) {
 		}
 	}
 }
+
+// systemd's own tool passes sockets so that guests take them, and gocat serve does.
+func TestSocketActivate(t *testing.T) {
+	const activate = "systemd-socket-activate"
+	if _, err := exec.LookPath(activate); err != nil {
+		testhost.Skip(t, "no "+activate+": install systemd")
+	}
+	backends(t, func(t *testing.T, backend string) {
+		port := freePort(t)
+		sealed := sealedNetwork(t, backend, port)
+		for name, args := range map[string][]string{"sealed": {sealed}, "serve": {program, "serve", "--idle=50ms", sealed}} {
+			address := fmt.Sprint("127.0.0.1:", port)
+			manager := append([]string{activate, "-l", address, "--fdname=web"}, args...)
+			cmd, stderr := userGuest(t, manager...)
+			until(t, name+": the port is open", func() bool { return strings.Contains(stderr.String(), "Listening on") })
+			for range 3 {
+				if err := asked(port); err != nil {
+					t.Error(name, err, stderr)
+				}
+				time.Sleep(100 * time.Millisecond) // serve may end its guest
+			}
+			cmd.Process.Signal(unix.SIGTERM)
+			cmd.Wait()
+			until(t, name+": the port is free", func() bool {
+				l, err := net.Listen("tcp", address)
+				if err == nil {
+					l.Close()
+				}
+				return err == nil
+			})
+		}
+	})
+}

@@ -36,7 +36,8 @@ that grows while it fails at once. SIGTERM ends it, and this process.`,
       --publish 8080:80 web.spt
   gocat serve ./web
   gocat serve --idle=5m --publish 0.0.0.0:80:80 ./web`,
-		Args: cobra.ExactArgs(1),
+		Args:                  cobra.ExactArgs(1),
+		DisableFlagsInUseLine: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			guest, file, err := servedGuest(args[0])
 			if err != nil {

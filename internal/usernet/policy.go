@@ -17,7 +17,7 @@ const (
 	// is left.
 	networkCalls = `
 		accept4 capget fcntl getpeername getsockname getsockopt ppoll recvfrom recvmsg
-		sendmsg sendto setsockopt shutdown writev`
+		sendmsg sendto setsockopt shutdown`
 	// Connections, datagrams and pings to the outside, and DNS.
 	outboundCalls = `
 		connect socket`

@@ -166,7 +166,9 @@ func (n *Network) Join(g Guest) (Joined, error) {
 		p.raw, err = g.Frames.SyscallConn()
 	}
 	if err != nil {
-		p.closeFiles()
+		p.cancel()
+		g.Frames.Close()
+		g.CloseListens()
 		return Joined{}, err
 	}
 	p.init()
@@ -181,6 +183,9 @@ func (n *Network) Join(g Guest) (Joined, error) {
 func (p *port) claim(name string, others []*port) error {
 	if len(others) >= maxPorts {
 		return fmt.Errorf("the network has %d guests already: no more are possible", len(others))
+	}
+	if p.mac[0]&1 != 0 || p.mac == [6]byte{} {
+		return fmt.Errorf("address %v is not one that a guest can have", net.HardwareAddr(p.mac[:]))
 	}
 	for _, o := range append([]*port{{mac: MAC}}, others...) {
 		if o.mac == p.mac {

@@ -89,10 +89,9 @@ func (l *Listen) close() {
 	}
 }
 
-func (p *port) closeFiles() {
-	p.cancel()
-	p.file.Close()
-	for _, l := range p.listens {
+// CloseListens closes the published ports of a guest that does not join after all.
+func (g *Guest) CloseListens() {
+	for _, l := range g.Listens {
 		l.close()
 	}
 }

@@ -44,6 +44,16 @@ func TestConfined(t *testing.T) {
 	}
 }
 
+// descriptors is how many descriptors this process has open.
+func descriptors(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
 // Messages that are none, or too long, or that carry too many descriptors are
 // errors, and nothing stays open.
 func TestMessages(t *testing.T) {
@@ -61,14 +71,7 @@ func TestMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	open := func() int {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(list)
-	}
-	before := open()
+	before := descriptors(t)
 	many := make([]int, 240)
 	for i := range many {
 		many[i] = 2
@@ -85,7 +88,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: taken, with %d files", name, len(files))
 		}
 	}
-	if after := open(); after != before {
+	if after := descriptors(t); after != before {
 		t.Errorf("%d descriptors are open, %d were", after, before)
 	}
 	want := join{Request: usernet.Request{Guest: "web"}}

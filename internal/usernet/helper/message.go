@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -88,6 +90,17 @@ func receive(c *net.UnixConn, m any) (files []*os.File, err error) {
 		return nil, err
 	}
 	return files, nil
+}
+
+// printable is a line of an answer without what would make a terminal do something:
+// the process that wrote it faces a hostile guest.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 func closeAll(files []*os.File) {

@@ -138,6 +138,9 @@ func (s *server) join(c *net.UnixConn, m *join, files []*os.File) (done <-chan s
 	if err == nil && len(files) != len(publish)+others {
 		err = fmt.Errorf("%d descriptors for %d published ports", len(files), len(publish))
 	}
+	if err == nil && !carriesFrames(files[0]) {
+		err = errors.New("the guest's frames take a Unix socket of packets")
+	}
 	if err != nil {
 		closeAll(files)
 		return nil, s.refuse(c, err)
@@ -147,6 +150,7 @@ func (s *server) join(c *net.UnixConn, m *join, files []*os.File) (done <-chan s
 		l, err := listen(p, files[i+1])
 		if err != nil {
 			closeAll(files)
+			g.CloseListens()
 			return nil, s.refuse(c, fmt.Errorf("publish %v: %w", p, err))
 		}
 		g.Listens = append(g.Listens, l)
@@ -171,6 +175,21 @@ func (s *server) join(c *net.UnixConn, m *join, files []*os.File) (done <-chan s
 		return j.Done, nil
 	}
 	return j.Done, nil
+}
+
+// carriesFrames reports whether a descriptor is what a guest's frames pass through:
+// others have no end that reading shows.
+func carriesFrames(f *os.File) (yes bool) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	raw.Control(func(fd uintptr) {
+		domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+		typ, err2 := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		yes = err == nil && err2 == nil && domain == unix.AF_UNIX && typ == unix.SOCK_SEQPACKET
+	})
+	return yes
 }
 
 // same refuses a guest that wants another network than there is.
@@ -232,8 +251,13 @@ func (s *server) say(m *join, c *usernet.Config, publish []usernet.Publish, j *g
 	return lines
 }
 
+// maxJoining is how many may be about to join at a time. Those of them that say
+// nothing have until answerTimeout; who comes beside them tries again.
+const maxJoining = 64
+
 // accept lets guests of the same user join until the last one has left.
 func (s *server) accept() {
+	joining := make(chan struct{}, maxJoining)
 	for {
 		c, err := s.listener.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
@@ -247,32 +271,40 @@ func (s *server) accept() {
 			c.Close()
 			continue
 		}
-		s.guests.Go(func() { s.admit(c) })
+		select {
+		case joining <- struct{}{}:
+		default:
+			c.Close()
+			continue
+		}
+		s.guests.Go(func() {
+			done := s.admit(c)
+			<-joining
+			if done != nil {
+				<-done
+				s.left()
+			}
+		})
 	}
 }
 
-// admit hears out who wants to join.
-func (s *server) admit(c *net.UnixConn) {
+// admit hears out who wants to join. Done is closed when the guest has gone, nil if
+// there is none.
+func (s *server) admit(c *net.UnixConn) (done <-chan struct{}) {
 	defer c.Close()
 	var m join
 	files, err := receive(c, &m)
 	if err != nil {
-		return
+		return nil
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ended {
-		s.mu.Unlock()
 		closeAll(files)
-		return
+		return nil
 	}
-	done, err := s.join(c, &m, files)
-	s.mu.Unlock()
-	if err != nil {
-		return
-	}
-	c.Close()
-	<-done
-	s.left()
+	done, _ = s.join(c, &m, files)
+	return done
 }
 
 // left ends the network when nobody is in it. Who comes too late finds that

@@ -94,11 +94,11 @@ func start(args []string) error {
 		return err
 	}
 	if answer.Error != "" {
-		return errors.New(answer.Error)
+		return errors.New(printable(answer.Error))
 	}
 	if r.Verbose {
 		for _, line := range answer.Say {
-			os.Stderr.WriteString(line + "\n")
+			os.Stderr.WriteString(printable(line) + "\n")
 		}
 	}
 	if _, err := unix.Write(device.UserReady, []byte{1}); err != nil {

@@ -16,11 +16,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -99,7 +99,7 @@ type creation struct {
 	spec    *specs.Spec
 	options *Options
 	group   *control.Group
-	init    *exec.Cmd
+	init    int // number of its process
 	conn    conn
 	files   []*os.File // that init gets, from bootstrapFD on
 }
@@ -138,11 +138,20 @@ func create(c *state.Container, spec *specs.Spec, o *Options, pause bool) (err e
 		return err
 	}
 	if err := n.talk(); err != nil {
-		n.init.Process.Kill()
-		n.init.Wait()
+		n.end()
 		return err
 	}
 	return nil
+}
+
+// end kills init, and returns how it has ended.
+func (n *creation) end() (status syscall.WaitStatus) {
+	unix.Kill(n.init, unix.SIGKILL) // our child: its number is nobody else's before it is waited for
+	for {
+		if _, err := syscall.Wait4(n.init, &status, 0, nil); err != syscall.EINTR {
+			return status
+		}
+	}
 }
 
 // open opens what init needs.
@@ -229,37 +238,28 @@ func dial(path string) (*os.File, error) {
 	return a.(*net.UnixConn).File()
 }
 
-// start starts init. The thread that does joins namespaces first, so it is one that
-// ends with this.
+// start starts init, in a thread that joins namespaces first, if there are some: it is
+// one that ends with this.
 func (n *creation) start() error {
-	if err := keepFromHooks(); err != nil { // and from init: exec.Cmd gives it copies of its own
+	if err := keepFromHooks(); err != nil { // and from init: fork gives it copies of its own
 		return err
 	}
-	n.init = &exec.Cmd{Path: "/proc/self/exe", Args: []string{"gocat-oci", InitCommand}, Env: []string{"GOMAXPROCS=1", "GOGC=off"}, // it does little, and one thing after the other
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: n.files, SysProcAttr: attributes(n.spec)}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		done <- func() error {
-			_, join := cloneFlags(n.spec)
-			for _, ns := range join {
-				f, err := os.Open(ns.Path)
-				if err != nil {
-					return fmt.Errorf("linux.namespaces: %s: %w", ns.Type, err)
-				}
-				err = unix.Setns(int(f.Fd()), int(bundle.Namespaces[ns.Type]))
-				f.Close()
-				if err != nil {
-					return fmt.Errorf("linux.namespaces: %s %s: %w", ns.Type, ns.Path, err)
-				}
+	_, join := cloneFlags(n.spec)
+	err := error(nil)
+	if len(join) == 0 {
+		err = n.fork()
+	} else {
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if err := joinAll(join); err != nil {
+				done <- err
+				return
 			}
-			if err := n.init.Start(); err != nil {
-				return fmt.Errorf("start the container's init: %w", err)
-			}
-			return nil
+			done <- n.fork()
 		}()
-	}()
-	err := <-done
+		err = <-done
+	}
 	for _, f := range n.files {
 		f.Close()
 	}
@@ -267,9 +267,39 @@ func (n *creation) start() error {
 	return err
 }
 
+// joinAll has the calling thread join namespaces.
+func joinAll(join []specs.LinuxNamespace) error {
+	for _, ns := range join {
+		f, err := os.Open(ns.Path)
+		if err != nil {
+			return fmt.Errorf("linux.namespaces: %s: %w", ns.Type, err)
+		}
+		err = unix.Setns(int(f.Fd()), int(bundle.Namespaces[ns.Type]))
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("linux.namespaces: %s %s: %w", ns.Type, ns.Path, err)
+		}
+	}
+	return nil
+}
+
+// fork starts init from the calling thread. os.StartProcess would do the same, and
+// first start a process to see what the kernel can do.
+func (n *creation) fork() (err error) {
+	a := &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"}, // it does little, and one thing after the other
+		Files: []uintptr{0, 1, 2}, Sys: attributes(n.spec)}
+	for _, f := range n.files {
+		a.Files = append(a.Files, f.Fd())
+	}
+	if n.init, err = syscall.ForkExec("/proc/self/exe", []string{"gocat-oci", InitCommand}, a); err != nil {
+		return fmt.Errorf("start the container's init: %w", err)
+	}
+	return nil
+}
+
 // talk sets init up from without, as it asks.
 func (n *creation) talk() error {
-	pid := n.init.Process.Pid
+	pid := n.init
 	if err := n.group.Enter(pid); err != nil {
 		return err
 	}
@@ -340,14 +370,21 @@ func (n *creation) died(err error) error {
 	if !errors.Is(err, errGone) {
 		return err
 	}
-	n.init.Process.Kill()
-	n.init.Wait()
+	status := n.end()
 	if n.group != nil {
 		if stats, err := n.group.Stats(); err == nil && stats.MemoryStats.Usage.Failcnt > 0 {
 			return errors.New("the container's init was killed: linux.resources.memory.limit is too low to start the guest")
 		}
 	}
-	return fmt.Errorf("the container's init ended before it was ready: %v", n.init.ProcessState)
+	return fmt.Errorf("the container's init ended before it was ready: %s", ended(status))
+}
+
+// ended says how a process ended.
+func ended(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return s.Signal().String()
+	}
+	return fmt.Sprintf("status %d", s.ExitStatus())
 }
 
 // writePid writes a process number to a file, all of it or nothing.

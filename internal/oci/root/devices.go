@@ -35,6 +35,12 @@ func (r *Root) devices() error {
 			return nil
 		}
 	}
+	r.dirs = map[string]*os.File{}
+	defer func() {
+		for _, f := range r.dirs {
+			f.Close()
+		}
+	}()
 	for _, d := range standard {
 		if err := r.device(&d, false); err != nil {
 			return fmt.Errorf("make %s: %w", d.Path, err)
@@ -57,14 +63,24 @@ func (r *Root) devices() error {
 	return nil
 }
 
+// dir opens a directory beneath the root, for devices, and makes it if it is not there.
+// Most devices are in one.
+func (r *Root) dir(path string) (f *os.File, err error) {
+	if f = r.dirs[path]; f == nil {
+		if f, err = securejoin.MkdirAllHandle(r.Dir, path, 0o755); err == nil {
+			r.dirs[path] = f
+		}
+	}
+	return f, err
+}
+
 // device makes a device node. One that the configuration names must be exactly as
 // it says.
 func (r *Root) device(d *specs.LinuxDevice, exact bool) error {
-	parent, err := securejoin.MkdirAllHandle(r.Dir, path.Dir(path.Clean(d.Path)), 0o755)
+	parent, err := r.dir(path.Dir(path.Clean(d.Path)))
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
 	name := path.Base(path.Clean(d.Path))
 	if r.userns {
 		return r.bindDevice(d)
@@ -110,11 +126,10 @@ func (r *Root) bindDevice(d *specs.LinuxDevice) error {
 
 // link makes a symbolic link, unless something is there.
 func (r *Root) link(target, at string) error {
-	parent, err := securejoin.MkdirAllHandle(r.Dir, path.Dir(at), 0o755)
+	parent, err := r.dir(path.Dir(at))
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
 	err = unix.Symlinkat(target, int(parent.Fd()), path.Base(at))
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EROFS) {
 		return nil

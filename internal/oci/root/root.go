@@ -25,6 +25,8 @@ type Root struct {
 	Dir    *os.File // O_PATH, with what is mounted there
 	spec   *specs.Spec
 	userns bool // device nodes cannot be made in it
+	// dirs are directories beneath it, by path, while devices are made.
+	dirs map[string]*os.File
 }
 
 // Mount makes the root of a container a mount of its own, with all others that the

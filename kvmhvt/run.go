@@ -121,11 +121,22 @@ func Run(c *Config) error {
 }
 
 // warn says if there is input that the guest cannot read: bytes in a pipe or socket,
-// or the rest of a file, but not what is typed at a terminal.
+// or the rest of a file, but not what is typed at a terminal. It also says if a disk was
+// changed since the guest was stopped.
 func (t *tender) warn() {
 	line, n, mode := t.config.Unread(), int32(0), [64]byte{}
 	if line != "" && raw.Ioctl(0, unix.TIOCINQ, &n) == nil && n > 0 && raw.Ioctl(0, unix.TCGETS, &mode) != nil {
 		writeOnce(stderr, raw.Bytes(line))
+	}
+	if t.config.Warm == nil {
+		return
+	}
+	for i := range t.config.Devices {
+		d, st := &t.config.Devices[i], unix.Stat_t{}
+		was := t.config.Warm.State.Modified[d.Handle]
+		if was != [2]uint64{} && raw.Fstat(d.FD, &st) == nil && was != [2]uint64{uint64(st.Mtim.Sec), uint64(st.Mtim.Nsec)} {
+			writeOnce(stderr, raw.Bytes(d.Changed()))
+		}
 	}
 }
 

@@ -48,11 +48,12 @@ type State struct {
 	RingHead, RingTail                 uint64 // the tender's indices in the network ring
 
 	Devices  [image.MaxEntries][2]uint64 // by handle: what it has read of them
+	Modified [image.MaxEntries][2]uint64 // by handle: device.Device.Modified
 	Extended [xsaveSize]byte             // struct kvm_xsave
 }
 
-// stateFormat is "WARMHVT1", and changes with the layout of State.
-const stateFormat = 0x315456484d524157
+// stateFormat is "WARMHVT2", and changes with the layout of State.
+const stateFormat = 0x325456484d524157
 
 // Processor returns the processor that the guest has run on.
 func (s *State) Processor() x86.Processor {

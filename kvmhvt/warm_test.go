@@ -127,8 +127,8 @@ func FuzzWarm(f *testing.F) {
 	good := append(EncodeWarm(wellWarm()), wellWarm().Contents...)
 	f.Add([]byte{}, uint16(0))
 	f.Add([]byte{0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, uint16(0x1000))
-	const _ = uint(2*256+175-stateSize/8) + uint(stateSize/8-2*256-175)
-	f.Add([]byte{175, 2, 0, 0, 0, 0, 1, 0, 0, 0}, uint16(0)) // a range past all memory
+	const _ = uint(3*256+47-stateSize/8) + uint(stateSize/8-3*256-47)
+	f.Add([]byte{47, 3, 0, 0, 0, 0, 1, 0, 0, 0}, uint16(0)) // a range past all memory
 	c, l := warmConfig(f)
 	// changes are numbers of words, of 16 bits, and what they become.
 	f.Fuzz(func(t *testing.T, changes []byte, cut uint16) {

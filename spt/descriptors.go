@@ -152,9 +152,16 @@ func (d *descriptors) attach() error {
 	return nil
 }
 
+// say plans a line on standard error. If nobody reads that, the start goes on.
+func (d *descriptors) say(line string) {
+	old := d.Store(make([]byte, 32))                                                // struct kernel_sigaction
+	d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), plan.Words(1, 0, 0, 0), old, 8) // SIG_IGN
+	d.Try(unix.SYS_WRITE, 2, raw.Bytes(line), len(line))
+	d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), old, 0, 8)
+}
+
 // warn plans a warning if there is input that the guest cannot read: bytes in a pipe
-// or socket, or the rest of a file, but not what is typed at a terminal. A standard
-// error that nobody reads does not end the start.
+// or socket, or the rest of a file, but not what is typed at a terminal.
 func (d *descriptors) warn() {
 	if d.unread == "" {
 		return
@@ -163,12 +170,7 @@ func (d *descriptors) warn() {
 	d.When(plan.Exact, 0, func() {
 		d.When(plan.Exact, 1, func() {
 			d.When(plan.Exact, 0, func() {
-				d.When(plan.Failed, plan.Failed, func() {
-					old := d.Store(make([]byte, 32))                                                // struct kernel_sigaction
-					d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), plan.Words(1, 0, 0, 0), old, 8) // SIG_IGN
-					d.Try(unix.SYS_WRITE, 2, raw.Bytes(d.unread), len(d.unread))
-					d.Try(unix.SYS_RT_SIGACTION, int(unix.SIGPIPE), old, 0, 8)
-				}, unix.SYS_IOCTL, 0, unix.TCGETS, make([]byte, 64))
+				d.When(plan.Failed, plan.Failed, func() { d.say(d.unread) }, unix.SYS_IOCTL, 0, unix.TCGETS, make([]byte, 64))
 			}, plan.Differ, n, plan.Words(0), 1<<31) // it is not negative, as behind a file's end,
 		}, plan.Differ, n, plan.Words(0), 1<<31-1) // and not 0
 	}, unix.SYS_IOCTL, 0, unix.TIOCINQ, n)
@@ -267,6 +269,7 @@ func (d *descriptors) openPath(dev *device.Device) {
 			unix.SYS_OPENAT, unix.AT_FDCWD, raw.CString(dev.Path), unix.O_RDWR|unix.O_CLOEXEC, 0)
 		d.Must(raw.Concat(what(*dev), ": ", dev.Path, " is no longer ", raw.Decimal(dev.Capacity), " bytes long"),
 			dev.Capacity, unix.SYS_LSEEK, dev.FD, 0, unix.SEEK_END)
+		d.compare(dev)
 		return
 	}
 	d.Must(raw.Concat(what(*dev), ": could not open /dev/net/tun"), fd,
@@ -281,6 +284,22 @@ func (d *descriptors) openPath(dev *device.Device) {
 	binary.LittleEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_TAP|unix.IFF_NO_PI)
 	d.Must(raw.Concat(what(*dev), ": could not attach interface ", dev.Path), 0, unix.SYS_IOCTL, dev.FD, unix.TUNSETIFF, request)
 	d.settle(dev)
+}
+
+// compare plans a warning if a disk was changed since the guest was stopped.
+func (d *descriptors) compare(dev *device.Device) {
+	if dev.Modified == [2]uint64{} {
+		return
+	}
+	const seconds, nanoseconds = 88, 96 // of st_mtim in a struct stat
+	st := d.Store(make([]byte, 144))
+	d.When(plan.Exact, 0, func() {
+		earlier := d.Call(plan.Exact, 0, plan.Differ, st+seconds, plan.Words(dev.Modified[0]), plan.Exact)
+		same := d.Call(plan.Exact, 1, plan.Differ, st+nanoseconds, plan.Words(dev.Modified[1]), plan.Exact)
+		d.Land(earlier, d.Here())
+		d.say(dev.Changed())
+		d.Land(same, d.Here())
+	}, unix.SYS_FSTAT, dev.FD, st)
 }
 
 // fionbio is FIONBIO of asm-generic/ioctls.h: it sets O_NONBLOCK alone.

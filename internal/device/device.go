@@ -80,4 +80,8 @@ type Device struct {
 	MTU       uint16  // Net, bytes without the Ethernet header
 	Capacity  uint64  // Block, bytes; a multiple of BlockSize, at least one block
 	BlockSize uint16  // Block, bytes; a power of two >= 512
+
+	// Modified is when the file of a Block device was last written to when a guest that is
+	// started from there was stopped, in s and ns since 1970; 0 if that is not known.
+	Modified [2]uint64
 }

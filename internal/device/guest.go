@@ -8,6 +8,7 @@ import (
 
 	"gocat/internal/abi"
 	"gocat/internal/image"
+	"gocat/internal/raw"
 )
 
 // MaxArgs is the length in bytes of the longest guest command line.
@@ -79,3 +80,9 @@ var (
 	errNoImage = errors.New("no image, or no file with its contents")
 	errArgsNUL = errors.New("the guest's command line has a NUL byte")
 )
+
+// Changed is a line for a disk that was written to since the guest was stopped that is
+// started from there.
+func (d *Device) Changed() string {
+	return raw.Concat("gocat: block ", quote(d.Name), ": ", d.Path, " has changed since the guest was stopped: what the guest remembers of it may be wrong\n")
+}

@@ -22,7 +22,7 @@ func TestWarmAltered(t *testing.T) {
 	needKVM(t, "hvt")
 	// The cat knows nothing of its clones, and so the clocks are checked.
 	data := read(t, warm(t, "--warm", "--backend=hvt", "--mem=4"))
-	at := bytes.LastIndex(data, []byte("WARMHVT1"))
+	at := bytes.LastIndex(data, []byte("WARMHVT2"))
 	if at < 0 || at%4096 != 0 {
 		t.Fatalf("no state, or at %#x", at)
 	}

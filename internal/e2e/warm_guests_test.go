@@ -110,8 +110,8 @@ func TestWarmSolo5(t *testing.T) {
 	})
 }
 
-// TestWarmDisk has a guest read its disk, which was changed since it was stopped, and
-// find it shorter.
+// TestWarmDisk has a guest read its disk, which was changed since it was stopped, of which
+// a line warns, and find it shorter.
 func TestWarmDisk(t *testing.T) {
 	const size, block = 8192, 512
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -144,7 +144,8 @@ func TestWarmDisk(t *testing.T) {
 	path := warm(t, "--warm", "--unsafe-clones", "--net", "in=@0", "--block", "storage="+disk, kernel)
 	check(t, "the disk", input(t, "", path), testhost.Result{Status: 7, Stdout: "first"})
 	put("other", size)
-	check(t, "another", input(t, "", path), testhost.Result{Status: 7, Stdout: "other"})
+	changed := "gocat: block 'storage': " + disk + " has changed since the guest was stopped: what the guest remembers of it may be wrong\n"
+	check(t, "another", input(t, "", path), testhost.Result{Status: 7, Stdout: "other", Stderr: changed})
 	put("short", size/2)
 	if r := input(t, "", path); r.Status != 125 || strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, "is no longer 8192 bytes long") {
 		t.Errorf("a shorter one: %+v", r)
@@ -196,6 +197,30 @@ func TestWarmServer(t *testing.T) {
 			ask(t, 4)
 			p.Signal(unix.SIGKILL)
 			p.Wait()
+		}
+	})
+}
+
+// TestWarmDiskChanged has guests of both backends warned of a disk that was written to
+// since they were stopped, and of no other.
+func TestWarmDiskChanged(t *testing.T) {
+	eachBackend(t, func(t *testing.T, target image.Target) {
+		disk := testhost.Disk(t, 8192)
+		path := warm(t, "--warm", "--net", "in=@0", "--block", "storage="+disk, goImage(t, target, "../goguests/clones", "--net", "in", "--block", "storage"))
+		if r := input(t, "hello\n", path); r.Status != 7 || r.Stderr != "" {
+			t.Errorf("%+v", r)
+		}
+		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte{1}, 4096); err != nil {
+			t.Fatal(err)
+		}
+		if r := input(t, "hello\n", path); r.Status != 7 || strings.Count(r.Stderr, "\n") != 1 ||
+			!strings.HasPrefix(r.Stderr, "gocat: block 'storage': "+disk+" has changed since the guest was stopped: ") {
+			t.Errorf("%+v", r)
 		}
 	})
 }

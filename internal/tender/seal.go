@@ -4,6 +4,8 @@ import (
 	"io"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"gocat/internal/device"
 	"gocat/internal/image"
 	"gocat/internal/isolate"
@@ -61,9 +63,21 @@ func (g *Guest) Seal(w io.Writer, boot Boot) error {
 		for i := range warm.Memory {
 			size += warm.Memory[i].Size
 		}
+		for i := range c.Devices {
+			c.Devices[i].Modified = modified(&c.Devices[i])
+		}
 		c.Warm, c.Note = warm, append(c.Note, describeWarm(int(size), len(warm.Memory), warm.Once)...)
 		return spt.Seal(c, w)
 	}))
+}
+
+// modified is when the file of a block device was last written to, or 0.
+func modified(d *device.Device) [2]uint64 {
+	var st unix.Stat_t
+	if d.Type != image.Block || d.Inherited || unix.Stat(d.Path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return [2]uint64{}
+	}
+	return [2]uint64{uint64(st.Mtim.Sec), uint64(st.Mtim.Nsec)}
 }
 
 // Policy returns what the guest may call, sealed with the devices as given, and

@@ -77,6 +77,10 @@ func (g *Guest) sealHVT(w io.Writer, boot Boot) error {
 		return append([]string{os.Args[0], TendWarmCommand, strconv.Itoa(fd), strconv.Itoa(file)}, args...)
 	}
 	return g.Mend(boot.TakeHVT(c, command, func(warm *kvmhvt.Warm) error {
+		for i := range set.Devices {
+			d := &set.Devices[i]
+			warm.State.Modified[d.Handle] = modified(d)
+		}
 		facts := append(g.describe(set), describeWarm(len(warm.Contents), len(warm.Memory), warm.State.Once != 0)...)
 		return writeSealed(w, append(payload(user, args, contents, facts, kvmhvt.EncodeWarm(warm)), warm.Contents...))
 	}))

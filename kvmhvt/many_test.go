@@ -34,8 +34,8 @@ func (c *code) hypercall(nr uint64, args ...uint64) {
 	c.add(0xef)                // out dx, eax
 }
 
-// send puts a frame into the network ring, whose address is ring, and kicks.
-func (c *code) send(ring, handle, data, size uint64) {
+// put puts a frame into the network ring, whose address is ring.
+func (c *code) put(ring, handle, data, size uint64) {
 	c.op(ring+ringEntTail, 0x8b, 0x0c, 0x25) // mov ecx, [tail]
 	c.add(0x89, 0xc8)                        // mov eax, ecx
 	c.op(ringSlots-1, 0x25)                  // and eax, slots-1
@@ -46,8 +46,12 @@ func (c *code) send(ring, handle, data, size uint64) {
 	}
 	c.add(0xff, 0xc1)                        // inc ecx
 	c.op(ring+ringEntTail, 0x89, 0x0c, 0x25) // mov [tail], ecx
-	c.op(portKick, 0xba)                     // mov edx, port
-	c.add(0xef)                              // out dx, eax
+}
+
+// kick has the tender serve the network ring.
+func (c *code) kick() {
+	c.op(portKick, 0xba) // mov edx, port
+	c.add(0xef)          // out dx, eax
 }
 
 // repeat returns a function that runs the code n times.
@@ -86,7 +90,8 @@ func TestMany(t *testing.T) {
 		{"net write", func(c *code) { c.hypercall(hcNetWrite, 1, buffer, 64, 0) }},
 		{"net read", func(c *code) { c.hypercall(hcNetRead, 1, buffer, 64, 0) }},
 		{"bad handle", func(c *code) { c.hypercall(hcNetWrite, 9, buffer, 64, 0) }},
-		{"ring", func(c *code) { c.send(ring, 1, buffer, 64) }},
+		{"ring", func(c *code) { c.put(ring, 1, buffer, 64); c.kick() }},
+		{"ring at a poll", func(c *code) { c.put(ring, 1, buffer, 64); c.hypercall(hcPoll, 0, 0, 0) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name != "trap" {
@@ -99,7 +104,7 @@ func TestMany(t *testing.T) {
 			p.Do(p.Puts("done\n"))
 			p.Hypercall(hcPoll, scratch, guests.N(^uint64(0)))
 			frames := 0
-			if tt.name == "net write" || tt.name == "ring" {
+			if tt.name == "net write" || strings.HasPrefix(tt.name, "ring") {
 				frames = int(n)
 			}
 			testMany(t, n, frames, probe(t, p))

@@ -39,6 +39,7 @@ type netRing struct {
 	trace *tracer // nil unless the guest is traced
 
 	entHead, comTail uint32 // the tender's indices; what guest memory says of them is ignored
+	empty            uint64 // handles, as bits, that had nothing to read in this drain
 }
 
 // newNetRing puts a ring after the end of the guest's memory.
@@ -59,6 +60,7 @@ func (r *netRing) pending() uint32 {
 // drain serves the requests that wait now. Those that come meanwhile are for
 // the next time, so that it ends.
 func (r *netRing) drain() error {
+	r.empty = 0
 	for n := r.pending(); n > 0; n-- {
 		e := r.entry(r.entHead)
 		var err error
@@ -131,8 +133,14 @@ func (r *netRing) read(e ringEntry) error {
 		if err != nil {
 			return err
 		}
-		if n, result, err = d.read(b); err != nil {
-			return err
+		result = resultAgain
+		if bit := uint64(1) << e.handle; r.empty&bit == 0 {
+			if n, result, err = d.read(b); err != nil {
+				return err
+			}
+			if result == resultAgain {
+				r.empty |= bit
+			}
 		}
 		r.s.stats.BytesIn += uint64(n)
 	}

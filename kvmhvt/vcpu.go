@@ -76,20 +76,20 @@ func (t *tender) port() (halted bool, err error) {
 	case t.ring != nil && a.port == portKick:
 		return false, t.ring.drain()
 	case nr >= 0 && nr < hcMax:
+		if t.ring != nil && (nr == hcPoll || nr == hcHalt) { // what the guest has given to it is sent
+			if err := t.ring.drain(); err != nil {
+				return false, err
+			}
+		}
 		if nr == hcPoll && t.debug != nil && t.debug.waits {
 			if err := t.atWait(uint64(a.data)); err != nil {
 				return false, err
 			}
 		}
 		if t.services.trace != nil {
-			halted, err = t.tracedHypercall(nr, uint64(a.data))
-		} else {
-			halted, err = t.services.hypercall(nr, uint64(a.data))
+			return t.tracedHypercall(nr, uint64(a.data))
 		}
-		if halted && t.ring != nil { // what the guest has given to it is sent
-			err = t.ring.drain()
-		}
-		return halted, err
+		return t.services.hypercall(nr, uint64(a.data))
 	}
 	return false, t.endHere(because("Invalid guest port access: port=").hex(uint64(a.port)))
 }

@@ -77,6 +77,7 @@ func pollSnapshot() {
 	if Target == targetHVT {
 		*request = 0 // the timeout
 		out(abi.HypercallPort+abi.Poll, uint32(address64(request)))
+		served()
 		return
 	}
 	sptCall(hostEpollPwait, epollFD, uint64(address64(request)), 1, 0)

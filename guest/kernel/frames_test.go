@@ -164,3 +164,69 @@ func TestWriteFramesWaits(t *testing.T) {
 		}
 	})
 }
+
+// Frames that follow others closely wait in the ring for the next exit, in order, and the
+// program may use their memory again.
+func TestQueuedFrames(t *testing.T) {
+	w := boot(t, targetHVT, "")
+	Ring = uint64(buffer(t, abi.RingSize))
+	t.Cleanup(func() { Ring, queue.exit, queue.last = 0, 0, 0; served() })
+	const exit, long = 5000, exits*5000 + 1 // ns, and counts
+	vec := frames(t, 1, 4096)
+	want := ""
+	send := func(s string) {
+		t.Helper()
+		queue.exit = exit
+		store64(uintptr(vec)+8, uint64(len(s)))
+		copy(bytes(uintptr(load64(uintptr(vec))), 4096), s)
+		if r := result(abi.CallWriteFrames, netHandle, vec, 1); r != 1 {
+			t.Fatalf("%.9q: %d", s, r)
+		}
+		want += s
+	}
+	sent := func(s string) {
+		t.Helper()
+		if got := string(w.sent[netHandle]); got != s {
+			t.Fatalf("sent %.99q (%d), want %.99q (%d)", got, len(got), s, len(s))
+		}
+	}
+	wait := func() { w.now += long }
+	wait()
+	send("a")
+	sent("a") // it follows none
+	send("b")
+	send("c")
+	sent("a")
+	for name, exits := range map[string]func(){
+		"poll": func() { pollHost(0) },
+		"time": func() { wait(); result(sysGetpid) },
+		"read": func() {
+			fd := uint64(result(sysOpenat, 1<<64-100, text(t, "/dev/solo5/net"), 2|0x800))
+			result(abi.CallReadFrames, fd, frames(t, 1, 8), 1)
+		},
+		"other call": func() { netWrite(netHandle, uintptr(load64(uintptr(vec))), 0) },
+		"timer":      func() { Tick() },
+		"late frame": func() { wait(); send("l") },
+		"long frame": func() {
+			for range queueSize/4096 + 1 {
+				send(string(make([]byte, 4096)))
+			}
+		},
+		"many": func() {
+			for range mostQueued + 1 {
+				send("m")
+			}
+		},
+	} {
+		exits()
+		if n := len(want) - len(w.sent[netHandle]); name != "many" && name != "long frame" && n != 0 || n > 4096 || want[:len(want)-n] != string(w.sent[netHandle]) {
+			t.Errorf("%s: %d bytes wait", name, n)
+		}
+		send("x")
+		before := want
+		send("y")
+		if string(w.sent[netHandle]) == before+"y" {
+			t.Errorf("after %s a frame does not wait", name)
+		}
+	}
+}

@@ -27,6 +27,7 @@ func hvtConsole(from, n uintptr) int64 {
 }
 
 func hvtNet(nr uint32, handle uint64, p, n uintptr) int64 {
+	sendQueued(true)
 	hvtArgs = [5]uint64{handle, uint64(p), uint64(n)}
 	hypercall(nr)
 	if r := hvtResult(hvtArgs[3]); r != 0 {
@@ -49,6 +50,7 @@ func hvtPollUntil(deadline int64) uint64 {
 	}
 	hvtArgs = [5]uint64{uint64(timeout)}
 	hypercall(abi.Poll)
+	served() // gocat's tender serves the ring before it waits
 	return hvtArgs[1]
 }
 

@@ -91,6 +91,7 @@ func (t *thread) inFrame() [18]*uint64 {
 func Tick() {
 	Whole = 1
 	t := &threads[current]
+	sendQueued(true)
 	takeAsked()
 	if profiling {
 		t.pending |= 1 << (signalProfile - 1)

@@ -99,6 +99,7 @@ func Enter() {
 		return
 	default:
 		t.rax = uint64(r)
+		sendQueued(false)
 		now := rdtsc()
 		if now-lastSwitch > slice {
 			lastSwitch = now

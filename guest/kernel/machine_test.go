@@ -245,6 +245,9 @@ func (w *host) out(port, v uint32) {
 	case abi.Puts:
 		w.console = append(w.console, bytes(uintptr(hvtArgs[0]), uintptr(hvtArgs[1]))...)
 	case abi.Poll:
+		if Ring != 0 {
+			w.ring()
+		}
 		hvtArgs[1] = w.wait(w.now + int64(hvtArgs[0]))
 	case abi.NetRead:
 		ret(3, w.read(h, uintptr(hvtArgs[1]), uintptr(hvtArgs[2])))

@@ -11,3 +11,5 @@ func socketCall(*thread) int64 { return errNOSYS }
 func forNet(uintptr) bool      { return false }
 func keepNetWord(uintptr)      {}
 func forgetNetWords()          {}
+func sendQueued(bool)          {}
+func served()                  {}

@@ -104,7 +104,7 @@ func (in *input) some(fd uintptr) (end bool) {
 		}
 		n, e := in.link.read(fd, in.frames[:in.want])
 		if e != 0 {
-			in.want = leastFrames
+			in.want = max(in.want/2, leastFrames)
 			return e != syscall.EAGAIN
 		}
 		got := 0

@@ -56,8 +56,8 @@ var constraint = regexp.MustCompile(`(?m)^//go:build .*\n(// \+build .*\n)*`)
 // library.
 var inline = regexp.MustCompile(`(?m)^//go:inline$`)
 
-// changes are a repair, and what the stack's sources cannot be among the standard
-// library without. They must not depend on package net and need not on x/sys, and the go
+// changes are a repair, an improvement, and what the stack's sources cannot be among the
+// standard library without. They must not depend on package net and need not on x/sys, and the go
 // command assembles nothing whose directory an overlay alone has: for assembler
 // there is Go that is for other processors.
 var changes = []patch{
@@ -71,6 +71,9 @@ var changes = []patch{
 	// is left. Refusing what is under way into that rest refuses all acknowledgements
 	// after it too, and a server that sends while it receives stops for ever.
 	{"gvisor/tcpip/transport/tcp/rcv.go", regexp.MustCompile(`scaledWindowSize << r\.RcvWndScale\n`), "min(r.rcvWnd, seqnum.Size(math.MaxUint16)<<r.RcvWndScale)\n", 1},
+	// Acknowledgements go with answers (acks.go).
+	{"gvisor/tcpip/transport/tcp/connect.go", regexp.MustCompile(`if e\.rcv\.RcvNxt != e\.snd\.MaxSentAck \{`), "if e.rcv.RcvNxt != e.snd.MaxSentAck && !e.ackLater() {", 1},
+	{"gvisor/tcpip/transport/tcp/endpoint.go", regexp.MustCompile(`(?m)^type Endpoint struct \{$`), "type Endpoint struct {\n\tackWaits bool", 1},
 }
 
 // left are files of the stack that others stand for, or nothing.

@@ -18,6 +18,8 @@
 # make test-oci   run unikernels under container engines with gocat-oci as their
 #                 runtime: podman, Docker, containerd; as root, which installs
 #                 those of Debian's packages that are missing
+# make test-kubelet  run pods under a kubelet, as root; the first time it builds
+#                 Kubernetes, which takes ten minutes or more
 # make reproducible  build twice, in different places, and compare
 # make sbom       write what the programs are made of (CycloneDX): gocat.cdx.json,
 #                 gocat-net.cdx.json and gocat-runtime.cdx.json
@@ -35,7 +37,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat 
 LDFLAGS = -s -w -E main.entry -X gocat/internal/version.tag=$(VERSION)
 SOURCES := go.mod go.sum CHANGELOG.md $(shell find . -name '*.go' -o -name '*.s')
 
-.PHONY: build install uninstall deb help vendor run test test-all fuzz bench test-qemu test-oci reproducible sbom check-go clean
+.PHONY: build install uninstall deb help vendor run test test-all fuzz bench test-qemu test-oci test-kubelet reproducible sbom check-go clean
 
 build: check-go
 	go build -trimpath -ldflags='$(LDFLAGS)' -o gocat ./cmd/gocat
@@ -125,6 +127,15 @@ test-qemu: check-go
 test-oci: check-go
 	.ci/engines
 	cd internal/oci/testdata/engines && go test -count=1 -timeout=60m $(OCIFLAGS) .
+
+# Where Kubernetes is built; Go's cache makes the second time short.
+KUBELET = $(HOME)/.cache/gocat/kubelet
+
+test-kubelet: check-go
+	.ci/engines kubelet
+	mkdir -p $(KUBELET)
+	cd internal/oci/testdata/kubelet && go build -trimpath -ldflags='-s -w' -o $(KUBELET)/ tool
+	cd internal/oci/testdata/engines && GOCAT_KUBELET=$(KUBELET) go test -count=1 -timeout=60m -run=TestKubelet -v .
 
 reproducible: check-go
 	@.ci/reproducible

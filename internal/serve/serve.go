@@ -31,6 +31,7 @@ type server struct {
 	path    string // of the sealed guest, as it was opened: what replaces it is not looked at
 	args    []string
 	env     []string
+	null    int // the guest's standard input
 	network int // the network's socket
 	asked   int // a pipe with a byte for each signal that asks this process to end
 	say     func(string)
@@ -52,6 +53,10 @@ func Run(file *os.File, guest Guest, say func(string)) error {
 	}
 	defer unix.Close(fd)
 	s := &server{path: fmt.Sprintf("/proc/self/fd/%d", fd), args: []string{file.Name()}, env: []string{guest.setting(device.FirstPassed)}, say: say}
+	if s.null, err = unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("%s: %w", os.DevNull, err)
+	}
+	defer unix.Close(s.null)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return os.NewSyscallError("pipe", err)
@@ -108,8 +113,9 @@ func (s *server) one(name string) (ended bool, err error) {
 	}
 	start, process := time.Now(), -1
 	pid, err := syscall.ForkExec(s.path, s.args, &syscall.ProcAttr{
-		Env: s.env, Files: []uintptr{0, 1, 2, uintptr(frames)},
-		Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, PidFD: &process},
+		Env: s.env, Files: []uintptr{uintptr(s.null), 1, 2, uintptr(frames)},
+		// What a terminal sends is for this process, which passes it on.
+		Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, PidFD: &process, Setpgid: true},
 	})
 	unix.Close(frames)
 	if err == nil && process < 0 {

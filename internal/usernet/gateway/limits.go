@@ -22,7 +22,7 @@ const (
 const (
 	dialTime       = 20 * time.Second     // to make a connection
 	youth          = 5 * time.Second      // after its start a guest may still be about to listen
-	patience       = 4 * time.Millisecond // at first, for it to answer a connection; later half as long again each time
+	patience       = 4 * time.Millisecond // at first, for it to answer a connection; later an eighth longer each time
 	udpIdle        = 60 * time.Second
 	pingIdle       = 10 * time.Second
 	queryTime      = 3 * time.Second // for each name server

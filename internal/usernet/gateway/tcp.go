@@ -146,7 +146,7 @@ func (p *port) dialGuest(guest uint16, first limit) (*conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	for wait := patience; !p.heard.Load() && time.Since(p.born) < youth; wait += wait / 2 {
+	for wait := patience; !p.heard.Load() && time.Since(p.born) < youth; wait += wait / 8 {
 		once, cancel := context.WithTimeout(ctx, wait)
 		c, err := p.dialOnce(once, guest)
 		if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gocat/internal/image"
 	"gocat/internal/testhost"
 )
 
@@ -300,4 +301,26 @@ func TestSocketActivate(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A descriptor that is a device is no port, wherever it is among those that are passed.
+func TestPassedBoth(t *testing.T) {
+	device := func(name string) image.Entry { return image.Entry{Name: name, Type: image.Net} }
+	guest := kernel(t, exiting(5, device("a"), device("b")))
+	port, f := listener(t, "tcp")
+	for at, files := range map[int]func(device *os.File) []*os.File{
+		3: func(d *os.File) []*os.File { return []*os.File{d, f} },
+		4: func(d *os.File) []*os.File { return []*os.File{f, d} },
+	} {
+		options := []string{fmt.Sprintf("--net=a=@%d", at), "--net=b=user", fmt.Sprintf("--publish=%d:80", port), guest}
+		sealed := filepath.Join(t.TempDir(), "sealed")
+		gocat(t, append([]string{"seal", "-o", sealed}, options...)...).wantSuccess(t)
+		for _, args := range [][]string{{sealed}, append([]string{program, "run"}, options...)} {
+			in, _ := testhost.Pipe(t)
+			cmd, stderr := activated(t, files(in), "", args...)
+			if cmd.Wait(); cmd.ProcessState.ExitCode() != 5 || stderr.Len() > 0 {
+				t.Errorf("%q: %v, %s", args, cmd.ProcessState, stderr)
+			}
+		}
+	}
 }

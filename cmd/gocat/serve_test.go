@@ -90,7 +90,8 @@ func TestServe(t *testing.T) {
 		before := serving(t)
 		port := freePort(t)
 		for _, option := range []string{"--name=cold", "--warm-at=ready"} {
-			s := serveGuest(t, port, "--idle=100ms", sealedNetwork(t, backend, port, option))
+			datagrams := freePort(t)
+			s := serveGuest(t, port, "--idle=100ms", sealedNetwork(t, backend, port, option, fmt.Sprintf("--publish=%d:7/udp", datagrams)))
 			s.until("what made the network has ended", func() bool { return s.guest() == 0 })
 			for range 3 {
 				open := dialled(t, port)
@@ -117,6 +118,12 @@ func TestServe(t *testing.T) {
 					t.Error(err)
 				}
 				s.until("the guest ends when it is idle", func() bool { return s.guest() == 0 })
+			}
+			// A datagram starts it too. One that boots may be idle again before it listens.
+			if option != "--name=cold" {
+				if err := echoed(datagrams); err != nil {
+					t.Error(err, s.stderr)
+				}
 			}
 			s.cmd.Process.Signal(unix.SIGTERM)
 			if err := s.cmd.Wait(); err != nil || s.stderr.Len() > 0 {

@@ -149,7 +149,7 @@ func enqueue(handle uint64, vec uintptr, n uint64) bool {
 	queue.last = now
 	size := uintptr(0)
 	for i := range uintptr(n) {
-		size += uintptr(min(load64(vec+i*iovecSize+8), queueSize))
+		size += uintptr(min(load64(vec+i*iovecSize+8), queueSize+1))
 	}
 	if !close || n > mostQueued-uint64(queue.frames) || size > queueSize-queue.used {
 		return false

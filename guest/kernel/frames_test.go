@@ -230,3 +230,24 @@ func TestQueuedFrames(t *testing.T) {
 		}
 	}
 }
+
+// A frame that is longer than the queue does not wait in it, although it follows another
+// closely and the queue is empty.
+func TestFrameLongerThanQueue(t *testing.T) {
+	w := boot(t, targetHVT, "")
+	Ring = uint64(buffer(t, abi.RingSize))
+	t.Cleanup(func() { Ring, queue.exit, queue.last = 0, 0, 0; served() })
+	const size = queueSize + 8
+	vec := frames(t, 1, size)
+	sent := 0
+	for range 3 {
+		queue.exit = 5000
+		store64(uintptr(vec)+8, size)
+		if r := result(abi.CallWriteFrames, netHandle, vec, 1); r != 1 {
+			t.Fatal(r)
+		}
+		if sent += size; len(w.sent[netHandle]) != sent || queue.frames != 0 {
+			t.Fatalf("%d bytes sent of %d, %d frames wait", len(w.sent[netHandle]), sent, queue.frames)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 //	port 80     answers a line with that line and ends the connection
 //	port 81     takes what comes, and answers with how many bytes that was
 //	port 82     sends as many bytes as the line says that it is asked with
+//	port 83     takes as many bytes as the line says and sends twice as many at once
 //	port 7/udp  returns each datagram
 package main
 
@@ -22,7 +23,7 @@ const size = 256 << 10
 func main() {
 	echo, err := net.ListenPacket("udp", ":7")
 	check(err)
-	for port, serve := range map[string]func(net.Conn){":80": line, ":81": sink, ":82": source} {
+	for port, serve := range map[string]func(net.Conn){":80": line, ":81": sink, ":82": source, ":83": both} {
 		l, err := net.Listen("tcp", port)
 		check(err)
 		go func() {
@@ -73,14 +74,36 @@ func sink(c net.Conn) {
 }
 
 func source(c net.Conn) {
-	s, err := bufio.NewReader(c).ReadString('\n')
+	if left, err := number(bufio.NewReader(c)); err == nil {
+		send(c, left)
+	}
+}
+
+func both(c net.Conn) {
+	r := bufio.NewReader(c)
+	n, err := number(r)
 	if err != nil {
 		return
 	}
-	left, err := strconv.Atoi(strings.TrimSpace(s))
+	sent := make(chan bool)
+	go func() {
+		send(c, 2*n)
+		close(sent)
+	}()
+	io.CopyN(io.Discard, r, int64(n))
+	<-sent
+}
+
+// number reads a line with a number.
+func number(r *bufio.Reader) (int, error) {
+	s, err := r.ReadString('\n')
 	if err != nil {
-		return
+		return 0, err
 	}
+	return strconv.Atoi(strings.TrimSpace(s))
+}
+
+func send(c net.Conn, left int) {
 	for b := make([]byte, size); left > 0; {
 		n, err := c.Write(b[:min(left, len(b))])
 		if err != nil {

@@ -327,3 +327,42 @@ func TestIdle(t *testing.T) {
 		until(t, "all networks have ended", func() bool { return len(serving(t)) == len(before) })
 	})
 }
+
+// Whoever is killed of a guest that may be idle, nothing is left.
+func TestIdleKilled(t *testing.T) {
+	backends(t, func(t *testing.T, backend string) {
+		networks, watchers := serving(t), helpers(t, "watch")
+		other := func(now, before map[int]bool) int {
+			for pid := range now {
+				if !before[pid] {
+					return pid
+				}
+			}
+			return 0
+		}
+		port := freePort(t)
+		image := networkGuest(t, backend)
+		for _, kill := range []string{"guest", "network", "watch"} {
+			guest, stderr := userGuest(t, program, "run", "--mem=64", "--net=service=user,idle=1h", fmt.Sprintf("--publish=%d:80", port), image)
+			until(t, "the guest answers", func() bool { return asked(port) == nil })
+			network, watcher := other(serving(t), networks), other(helpers(t, "watch"), watchers)
+			if network == 0 || watcher == 0 {
+				t.Fatalf("network %d, watch %d, %s", network, watcher, stderr)
+			}
+			switch kill {
+			case "guest":
+				guest.Process.Kill()
+			case "network":
+				unix.Kill(network, unix.SIGKILL) // without its network the guest is asked to end
+			case "watch":
+				unix.Kill(watcher, unix.SIGKILL)
+				if err := asked(port); err != nil {
+					t.Error("without who ends it: ", err)
+				}
+				guest.Process.Signal(unix.SIGTERM)
+			}
+			guest.Wait()
+			until(t, kill+" is killed: all have ended", func() bool { return gone(network) && gone(watcher) })
+		}
+	})
+}

@@ -22,7 +22,10 @@ import (
 )
 
 // serving lists the processes that serve user networks for guests of this test.
-func serving(t testing.TB) map[int]bool {
+func serving(t testing.TB) map[int]bool { return helpers(t, "serve") }
+
+// helpers lists the processes gocat-net COMMAND of this test's program.
+func helpers(t testing.TB, command string) map[int]bool {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -35,7 +38,7 @@ func serving(t testing.TB) map[int]bool {
 			continue
 		}
 		args, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if string(args) == "gocat-net\x00serve\x00" {
+		if string(args) == "gocat-net\x00"+command+"\x00" {
 			// Of this test's program only.
 			if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err == nil && filepath.Dir(exe) == filepath.Dir(program) {
 				found[pid] = true

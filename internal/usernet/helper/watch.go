@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gocat/internal/confine"
-	"gocat/internal/usernet"
 )
 
 // A guest that is idle is ended by a process of its own: the one that serves its network
@@ -17,7 +16,7 @@ import (
 
 // Descriptors that gocat-net watch begins with.
 const (
-	endFD   = 3 // says usernet.Idle, or that the network has gone
+	endFD   = 3 // can be read when the guest is idle, or its network has gone
 	guestFD = 4 // of the guest's process
 )
 
@@ -52,28 +51,27 @@ func watch() (end int, err error) {
 	return pipe[1], nil
 }
 
-// watchGuest is that process.
+// watchGuest is that process. A guest whose network has gone is of no use either.
 func watchGuest() error {
-	if err := (confine.Helper{Calls: []string{"pidfd_send_signal"}}).Confine(); err != nil {
+	if err := (confine.Helper{Calls: []string{"pidfd_send_signal", "ppoll"}}).Confine(); err != nil {
 		return err
 	}
 	b := make([]byte, 1)
-	if !readByte(b) || b[0] != usernet.Idle {
-		return nil
+	for {
+		if _, err := unix.Read(endFD, b); err != unix.EINTR {
+			break
+		}
 	}
 	unix.PidfdSendSignal(guestFD, unix.SIGTERM, nil, 0)
-	time.AfterFunc(graceTime, func() { unix.PidfdSendSignal(guestFD, unix.SIGKILL, nil, 0) })
-	for readByte(b) {
-	}
-	return nil
-}
-
-// readByte reads from the network, and reports false when that has gone.
-func readByte(b []byte) bool {
-	for {
-		n, err := unix.Read(endFD, b)
-		if err != unix.EINTR {
-			return err == nil && n == 1
+	poll := []unix.PollFd{{Fd: guestFD, Events: unix.POLLIN}}
+	for end := time.Now().Add(graceTime); ; {
+		n, err := unix.Poll(poll, int(max(time.Until(end), 0)/time.Millisecond))
+		if err == unix.EINTR {
+			continue
 		}
+		if n == 0 {
+			unix.PidfdSendSignal(guestFD, unix.SIGKILL, nil, 0)
+		}
+		return nil
 	}
 }

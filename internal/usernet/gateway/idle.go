@@ -4,11 +4,12 @@ import "time"
 
 // take begins to take connections and datagrams from outside.
 func (p *port) take() {
-	for _, l := range p.listens {
+	for i := range p.listens {
+		l := &p.listens[i]
 		l.setDeadline(time.Time{})
 		p.taking.Go(func() {
 			if l.TCP != nil {
-				p.acceptTCP(l.TCP, l.Guest)
+				p.acceptTCP(l, l.Guest)
 			} else {
 				p.readUDP(l.UDP, l.Guest)
 			}
@@ -27,6 +28,7 @@ func (p *port) pause() {
 func (l *Listen) setDeadline(t time.Time) {
 	if l.TCP != nil {
 		l.TCP.SetDeadline(t)
+		l.file.SetDeadline(t)
 	} else {
 		l.UDP.SetReadDeadline(t)
 	}

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -144,6 +145,20 @@ type Listen struct {
 	Guest uint16
 	TCP   *net.TCPListener
 	UDP   *net.UDPConn
+
+	file *os.File // TCP's, to wait for connections
+	raw  syscall.RawConn
+}
+
+// init makes a listener's socket one that can be waited for.
+func (l *Listen) init() (err error) {
+	if l.TCP == nil {
+		return nil
+	}
+	if l.file, err = l.TCP.File(); err == nil {
+		l.raw, err = l.file.SyscallConn()
+	}
+	return err
 }
 
 // Joined says what a guest got.
@@ -164,6 +179,11 @@ func (n *Network) Join(g Guest) (Joined, error) {
 	err := p.claim(g.Name, old)
 	if err == nil {
 		p.raw, err = g.Frames.SyscallConn()
+	}
+	for i := range p.listens {
+		if err == nil {
+			err = p.listens[i].init()
+		}
 	}
 	if err != nil {
 		p.cancel()

@@ -84,6 +84,9 @@ func (l *Listen) close() {
 	if l.TCP != nil {
 		l.TCP.Close()
 	}
+	if l.file != nil {
+		l.file.Close()
+	}
 	if l.UDP != nil {
 		l.UDP.Close()
 	}

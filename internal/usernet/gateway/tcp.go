@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -97,10 +98,13 @@ func (p *port) accept(r *tcp.ForwarderRequest) *conn {
 }
 
 // acceptTCP takes connections to a published port.
-func (p *port) acceptTCP(l *net.TCPListener, guest uint16) {
+func (p *port) acceptTCP(l *Listen, guest uint16) {
 	first := newLimit(1)
 	for {
-		host, err := l.AcceptTCP()
+		if !p.awaits(l) {
+			return
+		}
+		host, err := l.TCP.AcceptTCP()
 		switch {
 		case errors.Is(err, net.ErrClosed), isTimeout(err):
 			return
@@ -126,6 +130,22 @@ func (p *port) acceptTCP(l *net.TCPListener, guest uint16) {
 			p.splice(host, c)
 		})
 	}
+}
+
+// awaits waits for a connection, which stays in the socket: if the guest has ended, though
+// nobody has read of it yet, others may have it.
+func (p *port) awaits(l *Listen) bool {
+	err := l.raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
+	if err != nil {
+		return false
+	}
+	ended := false
+	err = p.raw.Control(func(fd uintptr) { ended = hungUp(int(fd)) })
+	return err == nil && !ended
 }
 
 // reset closes a connection so that the other side sees an error, not an end.

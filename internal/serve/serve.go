@@ -84,7 +84,7 @@ func Run(file *os.File, guest Guest, say func(string)) error {
 // close ends the network, and waits until its ports are free.
 func (s *server) close() {
 	unix.Shutdown(s.network, unix.SHUT_WR)
-	for end := time.Now().Add(grace); wait(time.Until(end), s.network) == 0; {
+	for end := time.Now().Add(grace); wait(max(time.Until(end), 0), s.network) == 0; {
 		if _, ok := readByte(s.network); !ok {
 			break
 		}

@@ -23,9 +23,7 @@ func copyWith(t *testing.T, from string, mode uint32, uid, gid int) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for d := dir; d != "/"; d = filepath.Dir(d) {
-		os.Chmod(d, 0o755)
-	}
+	letIn(dir)
 	path := filepath.Join(dir, "copy")
 	if err := os.WriteFile(path, b, 0o755); err != nil {
 		t.Fatal(err)
@@ -37,6 +35,16 @@ func copyWith(t *testing.T, from string, mode uint32, uid, gid int) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// letIn lets everybody into a directory and those above it, which keep what they have
+// otherwise: /tmp is for all to write, and sticky.
+func letIn(dir string) {
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&0o055 != 0o055 {
+			os.Chmod(dir, info.Mode()|0o055)
+		}
+	}
 }
 
 // A copy of gocat that execve gives privileges refuses to do anything with them,

@@ -98,7 +98,8 @@ run: build
 	@./gocat run < /dev/null && echo ended at once
 
 # Tests look at the host, so a cached result says nothing.
-# A hang-up that is ignored, as by nohup, would be so in what the tests start.
+# Signals that are ignored, as by nohup or in a script's background, would be so in what
+# the tests start.
 # All is compiled in one way, with -trimpath as the programs are, which the tests find
 # through GOCAT.
 test: TESTFLAGS = -short
@@ -108,7 +109,7 @@ test test-all: check-go
 	@programs=$$(mktemp -d); trap 'rm -rf "$$programs"' EXIT; trap 'exit 130' INT; \
 	go build -trimpath -ldflags='gocat/cmd/...=-s -w' -ldflags='gocat/cmd/gocat=-s -w -E main.entry' -o "$$programs" ./cmd/... || exit; \
 	status=0; \
-	GOCAT=$$programs/gocat GOCAT_SKIPPED=$(CURDIR)/skipped.log env --default-signal=HUP \
+	GOCAT=$$programs/gocat GOCAT_SKIPPED=$(CURDIR)/skipped.log env --default-signal=HUP,INT,QUIT \
 		go test -trimpath -vet=off -count=1 -timeout=30m $(TESTFLAGS) ./... || status=$$?; \
 	if [ -z "$$CI" ] && [ -s skipped.log ]; then echo 'Tests that were skipped, and why:'; sort skipped.log | uniq -c; fi; \
 	exit $$status

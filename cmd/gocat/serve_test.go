@@ -229,7 +229,7 @@ func TestServeFails(t *testing.T) {
 		kernel(t, exiting(3, image.Entry{Name: "service", Type: image.Net}))).wantSuccess(t)
 	s := serveGuest(t, port, path)
 	for range 3 {
-		if c := dialled(t, port); answer(c) == nil {
+		if asked(port) == nil { // the connection may be reset before connect returns
 			t.Error("a guest that exits has answered")
 		}
 	}
